@@ -1,0 +1,109 @@
+//! Every bound in the system: one struct, one reason each.
+//!
+//! A limit that is not enforced does not stand here. The config's `[limits]` table has one key for
+//! each field, with the same name and the same default.
+
+use std::time::Duration;
+
+/// All bounds. Sizes are bytes; waits are durations on the monotonic clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest payload of one message. Costs: every ring and page is counted in these.
+    pub message_bytes_max: usize,
+    /// Most messages in one batch: a batch is one piece on disk and in every walk.
+    pub batch_messages_max: usize,
+    /// Most payload bytes in one batch.
+    pub batch_bytes_max: usize,
+    /// Most topics on one event stream or long-poll: a walk merges this many tails.
+    pub topics_per_stream_max: usize,
+    /// Most subscriptions on one WebSocket.
+    pub subscriptions_per_socket_max: usize,
+    /// Most entries in one page of history, and in one step of a subscription.
+    pub page_entries_max: usize,
+    /// Most payload bytes in one page (at least one entry always fits).
+    pub page_bytes_max: usize,
+    /// Longest long-poll wait that is granted.
+    pub wait_max: Duration,
+    /// Most entries that a topic's tail holds in memory while somebody reads the topic.
+    pub tail_entries_max: usize,
+    /// Most payload bytes that a topic's tail holds in memory.
+    pub tail_bytes_max: usize,
+    /// Most payload bytes waiting to be committed; beyond it a publish is answered `busy`.
+    pub append_bytes_pending_max: usize,
+    /// Most payload bytes of the newest entries, over all topics, that a log keeps in memory.
+    pub recent_bytes_max: usize,
+    /// How long an idempotency key is remembered after its entry was stored.
+    pub idempotency_window: Duration,
+    /// Most keys remembered at a time (about 100 bytes each); beyond it a publish with a new key is
+    /// answered `busy`, because forgetting one early would store a retry twice.
+    pub idempotency_keys_max: usize,
+    /// Most lives a lineage remembers; a cursor older than all of them is answered `foreign`.
+    pub lives_max: usize,
+    /// Most connections at a time, over all doors. Beyond it a new one is answered and closed.
+    pub connections_max: usize,
+    /// Most connections at a time from one address.
+    pub connections_per_address_max: usize,
+    /// Largest request head.
+    pub head_bytes_max: usize,
+    /// Most header fields in a request.
+    pub header_fields_max: usize,
+    /// Longest wait for a complete request head, and for the next request on an idle connection.
+    pub head_timeout: Duration,
+    /// Longest wait for a complete request body.
+    pub body_timeout: Duration,
+    /// Longest time a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// A peer that accepts no byte for this long is closed; its cursor is its own.
+    pub slow_reader_timeout: Duration,
+    /// Time between two beats on an idle stream. Proxies cut at 30 s and more.
+    pub beat_interval: Duration,
+    /// Most fragments in one WebSocket message.
+    pub fragments_max: usize,
+    /// Longest wait for the peer's half of a WebSocket close handshake.
+    pub close_timeout: Duration,
+    /// Largest token.
+    pub token_bytes_max: usize,
+    /// Shortest and base delay that a client is told to wait before it comes back; its own slot is
+    /// drawn from one to two times this.
+    pub retry_base: Duration,
+    /// Longest time that a shutdown waits for connections to leave.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const KIB: usize = 1024;
+        const MIB: usize = 1024 * KIB;
+        Self {
+            message_bytes_max: 256 * KIB,
+            batch_messages_max: 1_000,
+            batch_bytes_max: 4 * MIB,
+            topics_per_stream_max: 64,
+            subscriptions_per_socket_max: 128,
+            page_entries_max: 1_000,
+            page_bytes_max: MIB,
+            wait_max: Duration::from_secs(60),
+            tail_entries_max: 1_024,
+            tail_bytes_max: MIB,
+            append_bytes_pending_max: 64 * MIB,
+            recent_bytes_max: 32 * MIB,
+            idempotency_window: Duration::from_secs(600),
+            idempotency_keys_max: 1_000_000,
+            lives_max: 10_000,
+            connections_max: 15_000,
+            connections_per_address_max: 15_000,
+            head_bytes_max: 16 * KIB,
+            header_fields_max: 100,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
+            slow_reader_timeout: Duration::from_secs(120),
+            beat_interval: Duration::from_secs(20),
+            fragments_max: 1_024,
+            close_timeout: Duration::from_secs(5),
+            token_bytes_max: 8 * KIB,
+            retry_base: Duration::from_secs(1),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}

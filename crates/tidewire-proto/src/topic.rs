@@ -1,0 +1,269 @@
+//! Names: [`Topic`], one stream inside a feature, and [`Pattern`], a set of topics that a grant covers.
+//!
+//! A `Topic` can only exist valid, so nothing past the doors checks a name again. This module knows
+//! nothing of features' settings or of who may read what.
+//!
+//! Invariant: the text of a topic is its one normal form; two topics are equal exactly when their
+//! bytes are. There is no case folding, no percent-decoding and no `.` or `..` traversal meaning.
+
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+
+/// Longest topic, in bytes.
+pub const TOPIC_BYTES_MAX: usize = 255;
+/// Most segments in a topic.
+pub const TOPIC_SEGMENTS_MAX: usize = 8;
+
+/// The name of one stream inside a feature: `chat/general`, `notifications/alice`.
+///
+/// 1 to 255 bytes; 1 to 8 segments separated by `/`; a segment is one or more of
+/// `A-Z a-z 0-9 . _ ~ : @ -`. The first segment names the feature.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Topic(Arc<str>);
+
+/// Why a text is not a topic.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TopicError {
+    /// The text has no bytes.
+    #[error("a topic has at least one character")]
+    Empty,
+    /// The text is longer than [`TOPIC_BYTES_MAX`].
+    #[error("a topic has at most {TOPIC_BYTES_MAX} bytes, this one has {0}")]
+    TooLong(usize),
+    /// More than [`TOPIC_SEGMENTS_MAX`] segments.
+    #[error("a topic has at most {TOPIC_SEGMENTS_MAX} segments, this one has {0}")]
+    TooManySegments(usize),
+    /// A segment is empty: the text begins or ends with `/`, or has `//`.
+    #[error("a topic has no empty segment: no leading, trailing or double slash")]
+    EmptySegment,
+    /// A character outside the alphabet.
+    #[error(
+        "a topic has no {found:?} (at byte {at}): percent-encode what is not A-Z a-z 0-9 . _ ~ : @ -"
+    )]
+    Character {
+        /// The first character that is not allowed.
+        found: char,
+        /// Its byte offset.
+        at: usize,
+    },
+    /// `.` or `..` stands alone as a segment; proxies and URL parsers would rewrite it.
+    #[error("a topic has no segment that is just dots")]
+    Dots,
+}
+
+impl Topic {
+    /// Parses a topic.
+    ///
+    /// # Errors
+    /// [`TopicError`] names the first rule of the alphabet or the bounds that the text breaks.
+    pub fn parse(text: &str) -> Result<Self, TopicError> {
+        check_segments(text, is_topic_character)?;
+        Ok(Self(text.into()))
+    }
+
+    /// The whole name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first segment: the feature this topic belongs to.
+    #[must_use]
+    pub fn feature(&self) -> &str {
+        self.0.split('/').next().unwrap_or_default()
+    }
+}
+
+fn is_topic_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '~' | ':' | '@' | '-')
+}
+
+fn check_segments(text: &str, allowed: impl Fn(char) -> bool) -> Result<(), TopicError> {
+    if text.is_empty() {
+        return Err(TopicError::Empty);
+    }
+    if text.len() > TOPIC_BYTES_MAX {
+        return Err(TopicError::TooLong(text.len()));
+    }
+    if let Some((at, found)) = text.char_indices().find(|&(_, c)| c != '/' && !allowed(c)) {
+        return Err(TopicError::Character { found, at });
+    }
+    let segments = text.split('/').count();
+    if segments > TOPIC_SEGMENTS_MAX {
+        return Err(TopicError::TooManySegments(segments));
+    }
+    for segment in text.split('/') {
+        match segment {
+            "" => return Err(TopicError::EmptySegment),
+            "." | ".." => return Err(TopicError::Dots),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+impl FromStr for Topic {
+    type Err = TopicError;
+
+    fn from_str(text: &str) -> Result<Self, TopicError> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl Borrow<str> for Topic {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A set of topics in a grant: `chat/*`, `notifications/{sub}`, `**`.
+///
+/// The same bounds as a topic. `*` stands for exactly one segment, `**` (last segment only) for one
+/// or more, `{sub}` for the subject of the token. There is nothing else: no regular expressions, no
+/// partial-segment wildcards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    text: String,
+}
+
+/// Why a text is not a pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// A rule that holds for topics too.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// `*` beside other characters, or `**` before the last segment, or an unknown `{name}`.
+    #[error(
+        "in a pattern `*` is one whole segment, `**` only the last one, and `{{sub}}` the only name"
+    )]
+    Wildcard,
+}
+
+impl Pattern {
+    /// Parses a pattern.
+    ///
+    /// # Errors
+    /// [`PatternError`] when a segment is neither a topic segment nor `*`, `**` or `{sub}`.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        check_segments(text, |c| is_topic_character(c) || matches!(c, '*' | '{' | '}'))?;
+        let mut segments = text.split('/').peekable();
+        while let Some(segment) = segments.next() {
+            let good = match segment {
+                "*" | "{sub}" => true,
+                "**" => segments.peek().is_none(),
+                plain => !plain.contains(['*', '{', '}']),
+            };
+            if !good {
+                return Err(PatternError::Wildcard);
+            }
+        }
+        Ok(Self { text: text.to_owned() })
+    }
+
+    /// Does the pattern cover this topic, for the peer whose subject is `subject`?
+    /// `{sub}` matches nothing when there is no subject.
+    #[must_use]
+    pub fn covers(&self, topic: &Topic, subject: Option<&str>) -> bool {
+        let mut names = topic.as_str().split('/');
+        for segment in self.text.split('/') {
+            let Some(name) = names.next() else { return false };
+            let good = match segment {
+                "**" => return true,
+                "*" => true,
+                "{sub}" => subject == Some(name),
+                plain => plain == name,
+            };
+            if !good {
+                return false;
+            }
+        }
+        names.next().is_none()
+    }
+
+    /// The pattern as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(text: &str) -> Topic {
+        Topic::parse(text).unwrap()
+    }
+
+    #[test]
+    fn the_bounds_hold_at_their_edges() {
+        assert!(Topic::parse(&"a".repeat(255)).is_ok());
+        assert_eq!(Topic::parse(&"a".repeat(256)), Err(TopicError::TooLong(256)));
+        assert!(Topic::parse("a/b/c/d/e/f/g/h").is_ok());
+        assert_eq!(Topic::parse("a/b/c/d/e/f/g/h/i"), Err(TopicError::TooManySegments(9)));
+        assert_eq!(Topic::parse(""), Err(TopicError::Empty));
+    }
+
+    #[test]
+    fn tricks_are_refused() {
+        for (text, error) in [
+            ("/a", TopicError::EmptySegment),
+            ("a/", TopicError::EmptySegment),
+            ("a//b", TopicError::EmptySegment),
+            ("a/../b", TopicError::Dots),
+            ("./b", TopicError::Dots),
+            ("a b", TopicError::Character { found: ' ', at: 1 }),
+            ("a\nb", TopicError::Character { found: '\n', at: 1 }),
+            ("a%2Fb", TopicError::Character { found: '%', at: 1 }),
+            ("é", TopicError::Character { found: 'é', at: 0 }),
+            ("a*", TopicError::Character { found: '*', at: 1 }),
+        ] {
+            assert_eq!(Topic::parse(text), Err(error), "{text:?}");
+        }
+        assert!(Topic::parse("a...b/user:1@x_y~z-").is_ok());
+    }
+
+    #[test]
+    fn the_first_segment_is_the_feature() {
+        assert_eq!(topic("chat/general").feature(), "chat");
+        assert_eq!(topic("chat").feature(), "chat");
+    }
+
+    #[test]
+    fn patterns_cover_what_they_say() {
+        for (pattern, name, subject, expected) in [
+            ("chat/*", "chat/general", None, true),
+            ("chat/*", "chat", None, false),
+            ("chat/*", "chat/a/b", None, false),
+            ("chat/**", "chat/a/b", None, true),
+            ("chat/**", "chat", None, false),
+            ("**", "anything/at/all", None, true),
+            ("notifications/{sub}", "notifications/alice", Some("alice"), true),
+            ("notifications/{sub}", "notifications/alice", Some("bob"), false),
+            ("notifications/{sub}", "notifications/alice", None, false),
+            ("chat/general", "chat/general", None, true),
+            ("chat/general", "chat/General", None, false),
+        ] {
+            let parsed = Pattern::parse(pattern).unwrap();
+            assert_eq!(parsed.covers(&topic(name), subject), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_would_surprise_are_refused() {
+        for text in ["chat*", "**/chat", "a/{user}", "{sub", "a/b*c"] {
+            assert_eq!(Pattern::parse(text), Err(PatternError::Wildcard), "{text}");
+        }
+    }
+}
