@@ -6,7 +6,13 @@
 //! | Room | What lives there |
 //! |---|---|
 //! | [`log`] | the [`Log`] seam: append, read, follow, bounds; the memory log; the contract suite |
+//! | [`hub`] | where the end of the log meets this machine's readers |
+//! | `lane`, `tail` | one log, its follower, and the newest entries of the topics that are read |
+//! | [`framed`] | an entry with its frames, encoded once and shared |
+//! | [`subscription`] | a filter and a cursor that walks: past, present and fell-behind in one loop |
+//! | [`session`] | one peer, its subscriptions, and what it may do |
 //! | [`feature`] | what a feature keeps and for how long |
+//! | [`gate`] | who is at the door, and may they read or publish here |
 //! | [`limits`] | every bound in the system, one struct, one reason each |
 //! | [`clock`] | time and randomness, injected |
 //!
@@ -14,11 +20,23 @@
 
 pub mod clock;
 pub mod feature;
+pub mod framed;
+pub mod gate;
+pub mod hub;
+mod lane;
 pub mod limits;
 pub mod log;
+pub mod session;
+pub mod subscription;
+mod tail;
 
 pub use feature::{Feature, Features, History};
+pub use framed::Framed;
+pub use gate::{Action, Credential, Gate, Grant, OpenGate, Peer, Refusal};
+pub use hub::{Hub, HistoryPage, PublishError, Published, SubscribeError};
 pub use limits::Limits;
 pub use log::{
     AppendError, Batch, Bounds, Filter, Log, MemoryLog, Page, PageLimit, ReadError, Receipt,
 };
+pub use session::{News, Session};
+pub use subscription::Subscription;

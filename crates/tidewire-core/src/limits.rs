@@ -84,7 +84,7 @@ impl Default for Limits {
             page_bytes_max: MIB,
             wait_max: Duration::from_secs(60),
             tail_entries_max: 1_024,
-            tail_bytes_max: MIB,
+            tail_bytes_max: 256 * KIB,
             append_bytes_pending_max: 64 * MIB,
             recent_bytes_max: 32 * MIB,
             idempotency_window: Duration::from_secs(600),

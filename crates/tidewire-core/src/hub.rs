@@ -1,0 +1,281 @@
+//! [`Hub`]: where the end of the log meets this machine's readers.
+//!
+//! It checks what a message may be, knows which of its two lanes a topic travels in, and opens
+//! [`Session`]s. It knows no transport and no token: doors call it, through a session or, for an
+//! app that embeds it, directly.
+
+use std::sync::Arc;
+
+use tidewire_proto::{After, Code, Continuity, Cursor, Message, Stored, Topic, WireError};
+use tokio::{sync::Notify, task::JoinHandle};
+
+use crate::{
+    feature::{Feature, Features},
+    framed::Framed,
+    gate::{Gate, Peer},
+    lane::Lane,
+    limits::Limits,
+    log::{AppendError, Bounds, Filter, Log, PageLimit, ReadError, Receipt},
+    session::Session,
+    subscription::Subscription,
+};
+
+/// The middle of Tidewire. Cheap to clone; all clones are one hub.
+#[derive(Clone)]
+pub struct Hub {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    kept: Arc<Lane>,
+    passing: Arc<Lane>,
+    features: Arc<Features>,
+    limits: Arc<Limits>,
+    followers: [JoinHandle<()>; 2],
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for follower in &self.followers {
+            follower.abort();
+        }
+    }
+}
+
+/// The answer to a publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// The entry's id. Nothing for a feature that keeps nothing.
+    pub id: Option<Cursor>,
+    /// How safely it is kept.
+    pub stored: Stored,
+    /// It was there already, under the same key.
+    pub duplicate: bool,
+}
+
+/// A page of the past.
+#[derive(Debug, Clone)]
+pub struct HistoryPage {
+    /// What is known of the seam between the asked place and the first entry.
+    pub continuity: Continuity,
+    /// Entries with their ids, oldest first.
+    pub entries: Vec<Arc<Framed>>,
+    /// Everything up to here is in this page or was before it: where the next one begins.
+    pub cursor: Cursor,
+    /// There is more right now.
+    pub more: bool,
+}
+
+/// The app has no such feature.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no feature `{0}` is declared: add `[feature.{0}]` to the config, or check the topic")]
+pub struct UnknownFeature(String);
+
+/// Why a publish was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The app has no such feature.
+    #[error(transparent)]
+    UnknownFeature(#[from] UnknownFeature),
+    /// A message or a batch is larger than its limit.
+    #[error("{what} has at most {max} {unit}, this one has {found}")]
+    TooLarge {
+        /// A message's data, or a batch.
+        what: &'static str,
+        /// The limit.
+        max: usize,
+        /// Of what.
+        unit: &'static str,
+        /// How much it is.
+        found: usize,
+    },
+    /// A batch has topics of features that keep and of features that don't.
+    #[error(
+        "a batch is stored in one piece, so it cannot mix features that keep their history with \
+         features that keep nothing: send two batches"
+    )]
+    Mixed,
+    /// The log refused.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+/// Why a subscription could not begin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubscribeError {
+    /// The app has no such feature.
+    #[error(transparent)]
+    UnknownFeature(#[from] UnknownFeature),
+    /// A page was asked of a feature that keeps nothing.
+    #[error("feature `{0}` keeps nothing, so it has no past to read: subscribe by SSE or WebSocket")]
+    NoHistory(String),
+    /// The past could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl Hub {
+    /// Opens a hub on a log for what is kept and one for what is only passed on, and starts to
+    /// follow both. Must be called inside a tokio runtime.
+    #[must_use]
+    pub fn new(
+        kept: Arc<dyn Log>,
+        passing: Arc<dyn Log>,
+        features: Arc<Features>,
+        limits: Limits,
+    ) -> Self {
+        let limits = Arc::new(limits);
+        let kept = Arc::new(Lane::new(kept, true, Arc::clone(&limits)));
+        let passing = Arc::new(Lane::new(passing, false, Arc::clone(&limits)));
+        let followers = [&kept, &passing].map(|lane| tokio::spawn(Arc::clone(lane).follow()));
+        Self { inner: Arc::new(Inner { kept, passing, features, limits, followers }) }
+    }
+
+    /// Publishes one message and answers when it is as safe as its feature asks.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing was stored, but for [`AppendError::Failed`], where it is unknown.
+    pub async fn publish(&self, message: Message) -> Result<Published, PublishError> {
+        let published = self.publish_batch(vec![message]).await?;
+        published.first().copied().ok_or(PublishError::Append(AppendError::Closed))
+    }
+
+    /// Publishes a batch: stored whole, in one piece, or not at all. One answer for each message.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish), for the whole batch.
+    pub async fn publish_batch(&self, batch: Vec<Message>) -> Result<Vec<Published>, PublishError> {
+        let Some(first) = batch.first() else { return Ok(Vec::new()) };
+        self.check_sizes(&batch)?;
+        let is_kept = self.is_kept(&first.topic)?;
+        for message in &batch {
+            if self.is_kept(&message.topic)? != is_kept {
+                return Err(PublishError::Mixed);
+            }
+        }
+        let lane = self.lane(is_kept);
+        let receipts = lane.log.append(batch).await?;
+        let lineage = lane.log.bounds().lineage;
+        let published = |receipt: Receipt| Published {
+            id: lane.id(&lineage, receipt.sequence),
+            stored: receipt.stored,
+            duplicate: receipt.duplicate,
+        };
+        Ok(receipts.into_iter().map(published).collect())
+    }
+
+    /// Opens a session for a peer.
+    #[must_use]
+    pub fn session(&self, gate: Arc<dyn Gate>, peer: Arc<Peer>) -> Session {
+        Session::new(self.clone(), gate, peer)
+    }
+
+    /// Reads a page of the past, without waiting. At most `limit` entries, and never more than
+    /// [`Limits::page_entries_max`].
+    ///
+    /// # Errors
+    /// [`SubscribeError`].
+    pub async fn history(
+        &self,
+        filter: &Filter,
+        after: After,
+        limit: usize,
+    ) -> Result<HistoryPage, SubscribeError> {
+        for topic in filter.topics() {
+            if !self.is_kept(topic)? {
+                return Err(SubscribeError::NoHistory(topic.feature().to_owned()));
+            }
+        }
+        let lane = &self.inner.kept;
+        let signal = Arc::new(Notify::new());
+        let mut walk =
+            Subscription::begin(Arc::clone(lane), filter.clone(), after, signal).await?;
+        let mut continuity = walk.continuity();
+        let limits = &self.inner.limits;
+        let limit = PageLimit {
+            entries: limit.clamp(1, limits.page_entries_max),
+            bytes: limits.page_bytes_max,
+        };
+        let (gap, entries) = walk.read_page(limit).await?;
+        if let Some(gap) = gap {
+            continuity = Continuity::Gap(gap);
+        }
+        let Bounds { lineage, newest, .. } = lane.log.bounds();
+        let place = walk.place();
+        Ok(HistoryPage { continuity, entries, cursor: lineage.cursor_at(place), more: place < newest })
+    }
+
+    /// The features, as the config declares them.
+    #[must_use]
+    pub fn features(&self) -> &Features {
+        &self.inner.features
+    }
+
+    /// The bounds.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    /// The newest place of the log that keeps.
+    #[must_use]
+    pub fn newest(&self) -> Cursor {
+        let Bounds { lineage, newest, .. } = self.inner.kept.log.bounds();
+        lineage.cursor_at(newest)
+    }
+
+    pub(crate) fn lane(&self, is_kept: bool) -> &Arc<Lane> {
+        if is_kept { &self.inner.kept } else { &self.inner.passing }
+    }
+
+    /// Does the topic's feature keep anything?
+    pub(crate) fn is_kept(&self, topic: &Topic) -> Result<bool, UnknownFeature> {
+        let unknown = || UnknownFeature(topic.feature().to_owned());
+        self.inner.features.of(topic).map(Feature::is_kept).ok_or_else(unknown)
+    }
+
+    fn check_sizes(&self, batch: &[Message]) -> Result<(), PublishError> {
+        let limits = &self.inner.limits;
+        let check = |what, unit, max, found| {
+            if found > max {
+                return Err(PublishError::TooLarge { what, max, unit, found });
+            }
+            Ok(())
+        };
+        check("a batch", "messages", limits.batch_messages_max, batch.len())?;
+        let sizes = batch.iter().map(|message| message.data.bytes().len());
+        for size in sizes.clone() {
+            check("a message's data", "bytes", limits.message_bytes_max, size)?;
+        }
+        check("a batch", "bytes of data", limits.batch_bytes_max.max(limits.message_bytes_max), sizes.sum())
+    }
+}
+
+impl From<PublishError> for WireError {
+    fn from(error: PublishError) -> Self {
+        let code = match &error {
+            PublishError::UnknownFeature(_) => Code::UnknownFeature,
+            PublishError::TooLarge { .. } => Code::TooLarge,
+            PublishError::Mixed => Code::BatchMixed,
+            PublishError::Append(error) => match error {
+                AppendError::Conflict { .. } => Code::KeyConflict,
+                AppendError::Busy => Code::Busy,
+                AppendError::Full => Code::DiskFull,
+                AppendError::Failed(_) => Code::LogFailed,
+                AppendError::Closed => Code::Restarting,
+            },
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<SubscribeError> for WireError {
+    fn from(error: SubscribeError) -> Self {
+        let code = match &error {
+            SubscribeError::UnknownFeature(_) => Code::UnknownFeature,
+            SubscribeError::NoHistory(_) => Code::NoHistory,
+            SubscribeError::Read(_) => Code::Internal,
+        };
+        Self::new(code, error.to_string())
+    }
+}

@@ -1,0 +1,163 @@
+//! [`Lane`]: one log, its follower and the tails that are read on this machine.
+//!
+//! A hub has two: what is kept, and what is only passed on. They work alike; the second gives no ids.
+//!
+//! Invariant: delivery happens only here, and only of what [`Log::follow`] yielded. When `position`
+//! says a place, every tail that existed before holds its entries up to that place, or a floor above.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures_util::StreamExt;
+use tidewire_proto::{Cursor, Lineage, Sequence, Topic};
+use tokio::sync::Notify;
+
+use crate::{
+    framed::Framed,
+    limits::Limits,
+    log::{Batch, Filter, Log},
+    tail::Tail,
+};
+
+pub(crate) struct Lane {
+    pub(crate) log: Arc<dyn Log>,
+    /// Do entries have ids, and can readers resume?
+    pub(crate) kept: bool,
+    limits: Arc<Limits>,
+    routes: Mutex<Routes>,
+    // Every tail has, or floors above, everything up to here.
+    position: AtomicU64,
+}
+
+struct Routes {
+    tails: HashMap<Topic, Route>,
+    // What is above has not been looked up in `tails` yet, so a new tail will get it.
+    routed: Sequence,
+}
+
+struct Route {
+    tail: Arc<Tail>,
+    readers: usize,
+}
+
+impl Lane {
+    pub(crate) fn new(log: Arc<dyn Log>, kept: bool, limits: Arc<Limits>) -> Self {
+        let newest = log.bounds().newest;
+        Self {
+            log,
+            kept,
+            limits,
+            routes: Mutex::new(Routes { tails: HashMap::new(), routed: newest }),
+            position: AtomicU64::new(newest.0),
+        }
+    }
+
+    /// Walks the log and fills the tails, until the log is closed.
+    pub(crate) async fn follow(self: Arc<Self>) {
+        let mut batches = self.log.follow(self.position());
+        while let Some(batch) = batches.next().await {
+            self.deliver(&batch);
+        }
+        tracing::info!(kept = self.kept, "the log is closed, its follower ends");
+    }
+
+    /// Everything up to here is in the tails.
+    pub(crate) fn position(&self) -> Sequence {
+        Sequence(self.position.load(Ordering::Acquire))
+    }
+
+    /// The id of a place, if entries of this lane have ids.
+    pub(crate) fn id(&self, lineage: &Lineage, sequence: Sequence) -> Option<Cursor> {
+        self.kept.then(|| lineage.cursor_at(sequence))
+    }
+
+    /// Makes the filter's topics alive here, and `signal` one of their readers.
+    pub(crate) fn attach(&self, filter: &Filter, signal: &Arc<Notify>) -> Vec<Arc<Tail>> {
+        let tails: Vec<_> = {
+            let mut routes = self.lock();
+            let floor = routes.routed;
+            let alive = |topic: &Topic| {
+                let route = routes.tails.entry(topic.clone()).or_insert_with(|| Route {
+                    tail: Arc::new(Tail::new(floor, &self.limits)),
+                    readers: 0,
+                });
+                route.readers += 1;
+                Arc::clone(&route.tail)
+            };
+            filter.topics().iter().map(alive).collect()
+        };
+        for tail in &tails {
+            tail.attach(signal);
+        }
+        tails
+    }
+
+    /// The opposite of [`attach`](Self::attach): a topic without readers is forgotten.
+    pub(crate) fn detach(&self, filter: &Filter, tails: &[Arc<Tail>], signal: &Arc<Notify>) {
+        for tail in tails {
+            tail.detach(signal);
+        }
+        let mut routes = self.lock();
+        for topic in filter.topics() {
+            if let Some(route) = routes.tails.get_mut(topic) {
+                route.readers -= 1;
+                if route.readers == 0 {
+                    routes.tails.remove(topic);
+                }
+            }
+        }
+    }
+
+    fn deliver(&self, batch: &Batch) {
+        let Some(through) = batch.entries.last().map(|entry| entry.sequence) else { return };
+        let lineage = self.log.bounds().lineage;
+        let (routed, skipped) = self.route(batch, through);
+        for tail in &skipped {
+            // Retention overtook the follower: readers ask the log, which tells what was lost.
+            tail.raise_floor(batch.after);
+        }
+        let mut awake: HashMap<usize, Arc<Tail>> = HashMap::new();
+        for (tail, index) in routed {
+            let Some(entry) = batch.entries.get(index) else { continue };
+            let id = self.id(&lineage, entry.sequence);
+            tail.push([Arc::new(Framed::new(Arc::clone(entry), id))]);
+            awake.insert(Arc::as_ptr(&tail) as usize, tail);
+        }
+        self.position.store(through.0, Ordering::Release);
+        for tail in awake.values().chain(&skipped) {
+            tail.wake();
+        }
+    }
+
+    /// Which entry goes into which tail; and all tails, if something was skipped.
+    fn route(&self, batch: &Batch, through: Sequence) -> (Vec<(Arc<Tail>, usize)>, Vec<Arc<Tail>>) {
+        let mut routes = self.lock();
+        let find = |(index, topic)| {
+            let route: &Route = routes.tails.get::<Topic>(topic)?;
+            Some((Arc::clone(&route.tail), index))
+        };
+        let topics = batch.entries.iter().map(|entry| &entry.topic).enumerate();
+        let routed = topics.filter_map(find).collect();
+        let skipped = if batch.after > routes.routed {
+            routes.tails.values().map(|route| Arc::clone(&route.tail)).collect()
+        } else {
+            Vec::new()
+        };
+        routes.routed = through;
+        (routed, skipped)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Routes> {
+        // Nothing in here panics half way through a change.
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}

@@ -1,0 +1,256 @@
+//! [`Session`]: one peer, its subscriptions, and what it may do. The same for an event stream, which
+//! only reads, and for a WebSocket, which talks.
+//!
+//! Doors pull: [`Session::next`] is the one way to news, and while nobody calls it nothing piles up.
+//!
+//! Invariant: news of several subscriptions come in one log order once they have caught up.
+
+use std::sync::Arc;
+
+use tidewire_proto::{After, Code, Cursor, Gap, Message, Sequence, WireError};
+use tokio::sync::Notify;
+
+use crate::{
+    framed::Framed,
+    gate::{Action, Credential, Gate, Peer, Refusal},
+    hub::{Hub, Published, SubscribeError},
+    log::{Filter, ReadError},
+    subscription::Subscription,
+};
+
+/// One peer at one door.
+pub struct Session {
+    hub: Hub,
+    gate: Arc<dyn Gate>,
+    peer: Arc<Peer>,
+    signal: Arc<Notify>,
+    subscriptions: Vec<Subscription>,
+    // Whose turn it is to read the log, among those who must.
+    turn: usize,
+    // Live news were given last, so a reader of the past goes first now.
+    past_first: bool,
+}
+
+/// What there is to tell a peer.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Continuity of this subscription ended here; the entries below come after it.
+    pub gap: Option<(Filter, Gap)>,
+    /// Entries in log order.
+    pub entries: Vec<Arc<Framed>>,
+    /// Subscriptions that have caught up, for the first time.
+    pub live: Vec<Filter>,
+}
+
+impl News {
+    fn is_empty(&self) -> bool {
+        self.gap.is_none() && self.entries.is_empty() && self.live.is_empty()
+    }
+}
+
+impl Session {
+    pub(crate) fn new(hub: Hub, gate: Arc<dyn Gate>, peer: Arc<Peer>) -> Self {
+        Self {
+            hub,
+            gate,
+            peer,
+            signal: Arc::new(Notify::new()),
+            subscriptions: Vec::new(),
+            turn: 0,
+            past_first: false,
+        }
+    }
+
+    /// Who this is.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// The subscriptions, in the order in which they began.
+    #[must_use]
+    pub fn subscriptions(&self) -> &[Subscription] {
+        &self.subscriptions
+    }
+
+    /// Starts to read topics, from one place in the log. Topics of features that keep nothing become
+    /// a second subscription beside the first, because they have no places. The gate is asked for
+    /// each topic.
+    ///
+    /// # Errors
+    /// The gate's refusal, `unknown_feature`, `already_subscribed`, or `internal` when the past
+    /// cannot be read. Nothing has changed then.
+    pub async fn subscribe(
+        &mut self,
+        filter: &Filter,
+        after: After,
+    ) -> Result<&[Subscription], WireError> {
+        let (mut kept, mut passing) = (Vec::new(), Vec::new());
+        for topic in filter.topics() {
+            self.gate.may(&self.peer, Action::Subscribe, topic).await.map_err(refused)?;
+            if self.subscriptions.iter().any(|have| have.filter().topics().contains(topic)) {
+                let message = format!("`{topic}` is subscribed here already: unsubscribe first");
+                return Err(WireError::new(Code::AlreadySubscribed, message));
+            }
+            let group = if self.hub.is_kept(topic).map_err(SubscribeError::from)? { &mut kept } else { &mut passing };
+            group.push(topic.clone());
+        }
+        let mut begun = Vec::new();
+        for (is_kept, topics) in [(true, kept), (false, passing)] {
+            let Some(filter) = Filter::new(topics) else { continue };
+            let lane = Arc::clone(self.hub.lane(is_kept));
+            let signal = Arc::clone(&self.signal);
+            let subscription = Subscription::begin(lane, filter, after, signal).await;
+            begun.push(subscription.map_err(unreadable)?);
+        }
+        let first = self.subscriptions.len();
+        self.subscriptions.append(&mut begun);
+        // There may be news already, and nobody will say so.
+        self.signal.notify_one();
+        Ok(self.subscriptions.get(first..).unwrap_or_default())
+    }
+
+    /// Stops reading what `filter` began. Says whether there was such a subscription.
+    pub fn unsubscribe(&mut self, filter: &Filter) -> bool {
+        let before = self.subscriptions.len();
+        self.subscriptions.retain(|subscription| subscription.filter() != filter);
+        self.subscriptions.len() < before
+    }
+
+    /// Publishes, if the gate allows it.
+    ///
+    /// # Errors
+    /// The gate's refusal or the hub's.
+    pub async fn publish(&self, message: Message) -> Result<Published, WireError> {
+        self.gate.may(&self.peer, Action::Publish, &message.topic).await.map_err(refused)?;
+        Ok(self.hub.publish(message).await?)
+    }
+
+    /// Publishes a batch, if the gate allows every message of it.
+    ///
+    /// # Errors
+    /// The gate's refusal or the hub's, for the whole batch.
+    pub async fn publish_batch(&self, batch: Vec<Message>) -> Result<Vec<Published>, WireError> {
+        for message in &batch {
+            self.gate.may(&self.peer, Action::Publish, &message.topic).await.map_err(refused)?;
+        }
+        Ok(self.hub.publish_batch(batch).await?)
+    }
+
+    /// Goes on with a new token. The subject must be the same; what is being read is asked again.
+    ///
+    /// # Errors
+    /// The gate's refusal. If the new token does not cover a subscription that runs, it is
+    /// `forbidden`, and the door closes.
+    pub async fn renew(&mut self, credential: Credential<'_>) -> Result<(), WireError> {
+        let peer = self.gate.admit(credential).await.map_err(refused)?;
+        if peer.subject != self.peer.subject {
+            let message = "the new token is somebody else's: open another connection for them";
+            return Err(WireError::new(Code::Forbidden, message));
+        }
+        for topic in self.subscriptions.iter().flat_map(|have| have.filter().topics()) {
+            self.gate.may(&peer, Action::Subscribe, topic).await.map_err(refused)?;
+        }
+        self.peer = peer;
+        Ok(())
+    }
+
+    /// Waits for news. Cancel-safe: what was not returned is not passed over.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the past cannot be read; cursors stand where they stood.
+    pub async fn next(&mut self) -> Result<News, ReadError> {
+        loop {
+            if let Some(news) = self.ready().await? {
+                return Ok(news);
+            }
+            self.signal.notified().await;
+        }
+    }
+
+    /// The news that are there already, if any.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub async fn ready(&mut self) -> Result<Option<News>, ReadError> {
+        loop {
+            if std::mem::take(&mut self.past_first)
+                && let Some(news) = self.read_past().await?
+            {
+                return Ok(Some(news));
+            }
+            let news = self.take_live();
+            let is_behind = self.subscriptions.iter().any(Subscription::is_behind);
+            self.past_first = is_behind;
+            if !news.is_empty() {
+                return Ok(Some(news));
+            }
+            if !is_behind {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The place up to which every subscription that has places was told everything.
+    #[must_use]
+    pub fn cursor(&self) -> Option<Cursor> {
+        let kept = self.subscriptions.iter().filter(|subscription| subscription.is_kept());
+        kept.min_by_key(|subscription| subscription.place()).and_then(Subscription::cursor)
+    }
+
+    /// One page for one of those who must read the log, in turn.
+    async fn read_past(&mut self) -> Result<Option<News>, ReadError> {
+        let count = self.subscriptions.len();
+        let turn = (0..count)
+            .map(|offset| (self.turn + offset) % count)
+            .find(|&index| self.subscriptions.get(index).is_some_and(Subscription::is_behind));
+        let Some(index) = turn else { return Ok(None) };
+        let Some(subscription) = self.subscriptions.get_mut(index) else { return Ok(None) };
+        let (gap, entries) = subscription.read().await?;
+        let gap = gap.map(|gap| (subscription.filter().clone(), gap));
+        self.turn = index + 1;
+        let news = News { gap, entries, live: Vec::new() };
+        Ok((!news.is_empty()).then_some(news))
+    }
+
+    /// What the tails hold, of all subscriptions, up to one place in each lane.
+    fn take_live(&mut self) -> News {
+        let mut news = News::default();
+        for is_kept in [true, false] {
+            let position = self.hub.lane(is_kept).position();
+            let first = news.entries.len();
+            for subscription in &mut self.subscriptions {
+                if subscription.is_kept() == is_kept {
+                    take(subscription, position, &mut news);
+                }
+            }
+            if let Some(taken) = news.entries.get_mut(first..) {
+                taken.sort_by_key(|framed| framed.entry().sequence);
+            }
+        }
+        news
+    }
+}
+
+fn take(subscription: &mut Subscription, position: Sequence, news: &mut News) {
+    subscription.take(position, &mut news.entries);
+    if subscription.has_become_live(position) {
+        news.live.push(subscription.filter().clone());
+    }
+}
+
+/// The gate's refusal, as the wire says it.
+#[must_use]
+pub fn refused(refusal: Refusal) -> WireError {
+    let code = match &refusal {
+        Refusal::Unauthenticated { .. } => Code::TokenInvalid,
+        Refusal::Expired => Code::TokenExpired,
+        Refusal::Forbidden { .. } => Code::Forbidden,
+        Refusal::Unavailable { .. } => Code::GateUnavailable,
+    };
+    WireError::new(code, refusal.to_string())
+}
+
+fn unreadable(error: ReadError) -> WireError {
+    WireError::new(Code::Internal, error.to_string())
+}

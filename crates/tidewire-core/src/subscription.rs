@@ -1,0 +1,240 @@
+//! [`Subscription`]: a filter and a cursor that walks. One loop for past, present and fell-behind.
+//!
+//! At each step it takes what the tails hold, or, where they begin above its cursor, reads a page of
+//! the log. It knows nothing of transports, and holds no entry between two calls.
+//!
+//! Invariant: it yields strictly increasing sequences and every entry of its topics above its
+//! cursor, or says [`Gap`]. It never skips in silence.
+
+use std::sync::Arc;
+
+use tidewire_proto::{After, Continuity, Cursor, Entry, Gap, GapReason, Sequence};
+use tokio::sync::Notify;
+
+use crate::{
+    framed::Framed,
+    lane::Lane,
+    log::{Bounds, Filter, Page, PageLimit, ReadError},
+    tail::Tail,
+};
+
+/// A filter and a cursor.
+pub struct Subscription {
+    lane: Arc<Lane>,
+    filter: Filter,
+    signal: Arc<Notify>,
+    tails: Vec<Arc<Tail>>,
+    cursor: Sequence,
+    continuity: Continuity,
+    // It asked for the oldest there is and has not moved yet: what is gone is no gap to it.
+    from_start: bool,
+    behind: bool,
+    said_live: bool,
+}
+
+/// Where a subscription starts to walk, and what is told about it first. Pure.
+fn beginning(after: After, bounds: &Bounds, kept: bool) -> (Sequence, Continuity) {
+    let Bounds { lineage, newest, .. } = bounds;
+    match after {
+        _ if !kept => (*newest, Continuity::New),
+        After::Now => (*newest, Continuity::New),
+        After::Start => (Sequence::ZERO, Continuity::New),
+        After::Cursor(cursor) => match lineage.check(cursor, *newest) {
+            Ok(()) => (cursor.sequence, Continuity::Resumed),
+            Err(reason) => {
+                // Up to where its life ended, a diverged reader has seen what we have.
+                let ended = lineage.ended(cursor.epoch).filter(|_| reason == GapReason::Diverged);
+                let from = ended.unwrap_or(Sequence::ZERO);
+                let gap = Gap {
+                    reason,
+                    oldest: lineage.cursor_at(from),
+                    newest: lineage.cursor_at(*newest),
+                };
+                (from, Continuity::Gap(gap))
+            }
+        },
+    }
+}
+
+impl Subscription {
+    /// Begins to read `filter` after a place. `signal` is notified when there may be news.
+    pub(crate) async fn begin(
+        lane: Arc<Lane>,
+        filter: Filter,
+        after: After,
+        signal: Arc<Notify>,
+    ) -> Result<Self, ReadError> {
+        let bounds = lane.log.bounds();
+        let (cursor, continuity) = beginning(after, &bounds, lane.kept);
+        let tails = lane.attach(&filter, &signal);
+        let mut subscription = Self {
+            lane,
+            filter,
+            signal,
+            tails,
+            cursor,
+            continuity,
+            from_start: after == After::Start,
+            behind: false,
+            said_live: false,
+        };
+        subscription.check_retention(&bounds).await?;
+        Ok(subscription)
+    }
+
+    /// Asks the log what retention took above the cursor, so that it is told before anything else.
+    async fn check_retention(&mut self, bounds: &Bounds) -> Result<(), ReadError> {
+        if self.cursor >= bounds.newest || self.from_start {
+            return Ok(());
+        }
+        let nothing = PageLimit { entries: 0, bytes: 0 };
+        let page = self.lane.log.read(&self.filter, self.cursor, nothing).await?;
+        let Some(lost) = page.lost else { return Ok(()) };
+        self.continuity = match self.continuity {
+            // A foreign cursor has its reason already; only where the past begins is new.
+            Continuity::Gap(gap) => {
+                Continuity::Gap(Gap { oldest: bounds.lineage.cursor_at(lost), ..gap })
+            }
+            _ => Continuity::Gap(self.trimmed(lost)),
+        };
+        self.cursor = lost;
+        Ok(())
+    }
+
+    /// What is said first: `resumed`, `new`, or the gap.
+    #[must_use]
+    pub fn continuity(&self) -> Continuity {
+        self.continuity
+    }
+
+    /// The topics.
+    #[must_use]
+    pub fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// The place up to which everything was yielded. Nothing for a feature that keeps nothing.
+    #[must_use]
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.lane.id(&self.lane.log.bounds().lineage, self.cursor)
+    }
+
+    pub(crate) fn place(&self) -> Sequence {
+        self.cursor
+    }
+
+    /// Do its entries have ids?
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.lane.kept
+    }
+
+    /// Appends what the tails hold up to `position` and moves the cursor there; or finds that the
+    /// log must be asked, which [`is_behind`](Self::is_behind) then says.
+    pub(crate) fn take(&mut self, position: Sequence, out: &mut Vec<Arc<Framed>>) {
+        if self.cursor >= position {
+            return;
+        }
+        let first = out.len();
+        for tail in &self.tails {
+            if tail.take(self.cursor, position, out).is_err() {
+                out.truncate(first);
+                self.behind = true;
+                return;
+            }
+        }
+        self.behind = false;
+        self.from_start = false;
+        self.cursor = position;
+    }
+
+    /// Do the tails begin above the cursor?
+    pub(crate) fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    /// True once: when everything up to `position` was yielded for the first time.
+    pub(crate) fn has_become_live(&mut self, position: Sequence) -> bool {
+        self.cursor >= position && !std::mem::replace(&mut self.said_live, true)
+    }
+
+    /// Reads a page of the log, of the usual size.
+    pub(crate) async fn read(&mut self) -> Result<(Option<Gap>, Vec<Arc<Framed>>), ReadError> {
+        let limits = self.lane.limits();
+        let limit = PageLimit { entries: limits.page_entries_max, bytes: limits.page_bytes_max };
+        self.read_page(limit).await
+    }
+
+    /// Reads a page of the log. Cancel-safe: nothing changes before the page is there.
+    pub(crate) async fn read_page(
+        &mut self,
+        limit: PageLimit,
+    ) -> Result<(Option<Gap>, Vec<Arc<Framed>>), ReadError> {
+        let Page { entries, through, lost } =
+            self.lane.log.read(&self.filter, self.cursor, limit).await?;
+        let lineage = self.lane.log.bounds().lineage;
+        let gap = lost.filter(|_| !self.from_start).map(|lost| self.trimmed(lost));
+        let framed = |entry: Arc<Entry>| {
+            let id = self.lane.id(&lineage, entry.sequence);
+            Arc::new(Framed::new(entry, id))
+        };
+        let entries = entries.into_iter().map(framed).collect();
+        self.from_start = false;
+        self.behind = false;
+        self.cursor = self.cursor.max(through);
+        Ok((gap, entries))
+    }
+
+    fn trimmed(&self, lost: Sequence) -> Gap {
+        let Bounds { lineage, newest, .. } = self.lane.log.bounds();
+        Gap {
+            reason: GapReason::Trimmed,
+            oldest: lineage.cursor_at(lost),
+            newest: lineage.cursor_at(newest),
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.lane.detach(&self.filter, &self.tails, &self.signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidewire_proto::{Epoch, Lineage};
+
+    #[test]
+    fn where_a_walk_begins() {
+        let mut lineage = Lineage::new(Epoch(1));
+        lineage.begin(Epoch(2), Sequence(10));
+        let bounds = Bounds {
+            lineage: Arc::new(lineage),
+            oldest: Sequence(0),
+            newest: Sequence(20),
+        };
+        let at = |epoch, sequence| {
+            After::Cursor(Cursor { epoch: Epoch(epoch), sequence: Sequence(sequence) })
+        };
+        for (after, from, told) in [
+            (After::Now, 20, "new"),
+            (After::Start, 0, "new"),
+            (at(2, 15), 15, "resumed"),
+            (at(1, 10), 10, "resumed"),
+            (at(1, 11), 10, "diverged"),
+            (at(2, 21), 0, "ahead"),
+            (at(3, 5), 0, "foreign"),
+        ] {
+            let (cursor, continuity) = beginning(after, &bounds, true);
+            let said = match continuity {
+                Continuity::New => "new",
+                Continuity::Resumed => "resumed",
+                Continuity::Gap(gap) => gap.reason.as_str(),
+            };
+            assert_eq!((cursor, said), (Sequence(from), told), "{after:?}");
+        }
+        assert_eq!(beginning(at(2, 15), &bounds, false), (Sequence(20), Continuity::New));
+    }
+}
