@@ -6,8 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use tidewire_proto::{
-    Cursor, Entry, frame,
-    sse,
+    Cursor, Entry, frame, sse,
     ws::{self, Delivery},
 };
 

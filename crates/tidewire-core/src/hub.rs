@@ -107,7 +107,9 @@ pub enum SubscribeError {
     #[error(transparent)]
     UnknownFeature(#[from] UnknownFeature),
     /// A page was asked of a feature that keeps nothing.
-    #[error("feature `{0}` keeps nothing, so it has no past to read: subscribe by SSE or WebSocket")]
+    #[error(
+        "feature `{0}` keeps nothing, so it has no past to read: subscribe by SSE or WebSocket"
+    )]
     NoHistory(String),
     /// The past could not be read.
     #[error(transparent)]
@@ -188,8 +190,7 @@ impl Hub {
         }
         let lane = &self.inner.kept;
         let signal = Arc::new(Notify::new());
-        let mut walk =
-            Subscription::begin(Arc::clone(lane), filter.clone(), after, signal).await?;
+        let mut walk = Subscription::begin(Arc::clone(lane), filter.clone(), after, signal).await?;
         let mut continuity = walk.continuity();
         let limits = &self.inner.limits;
         let limit = PageLimit {
@@ -202,7 +203,12 @@ impl Hub {
         }
         let Bounds { lineage, newest, .. } = lane.log.bounds();
         let place = walk.place();
-        Ok(HistoryPage { continuity, entries, cursor: lineage.cursor_at(place), more: place < newest })
+        Ok(HistoryPage {
+            continuity,
+            entries,
+            cursor: lineage.cursor_at(place),
+            more: place < newest,
+        })
     }
 
     /// The features, as the config declares them.
@@ -247,7 +253,12 @@ impl Hub {
         for size in sizes.clone() {
             check("a message's data", "bytes", limits.message_bytes_max, size)?;
         }
-        check("a batch", "bytes of data", limits.batch_bytes_max.max(limits.message_bytes_max), sizes.sum())
+        check(
+            "a batch",
+            "bytes of data",
+            limits.batch_bytes_max.max(limits.message_bytes_max),
+            sizes.sum(),
+        )
     }
 }
 

@@ -33,10 +33,10 @@ mod tail;
 pub use feature::{Feature, Features, History};
 pub use framed::Framed;
 pub use gate::{Action, Credential, Gate, Grant, OpenGate, Peer, Refusal};
-pub use hub::{Hub, HistoryPage, PublishError, Published, SubscribeError};
+pub use hub::{HistoryPage, Hub, PublishError, Published, SubscribeError};
 pub use limits::Limits;
 pub use log::{
     AppendError, Batch, Bounds, Filter, Log, MemoryLog, Page, PageLimit, ReadError, Receipt,
 };
-pub use session::{News, Session};
+pub use session::{News, Publisher, Session};
 pub use subscription::Subscription;

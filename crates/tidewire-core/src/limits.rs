@@ -18,10 +18,12 @@ pub struct Limits {
     pub topics_per_stream_max: usize,
     /// Most subscriptions on one WebSocket.
     pub subscriptions_per_socket_max: usize,
-    /// Most entries in one page of history, and in one step of a subscription.
+    /// Most entries in one page of history, and in one read of a subscription.
     pub page_entries_max: usize,
     /// Most payload bytes in one page (at least one entry always fits).
     pub page_bytes_max: usize,
+    /// Most payload bytes that a connection takes from the log at once: what one slow reader costs.
+    pub step_bytes_max: usize,
     /// Longest long-poll wait that is granted.
     pub wait_max: Duration,
     /// Most entries that a topic's tail holds in memory while somebody reads the topic.
@@ -82,6 +84,7 @@ impl Default for Limits {
             subscriptions_per_socket_max: 128,
             page_entries_max: 1_000,
             page_bytes_max: MIB,
+            step_bytes_max: 64 * KIB,
             wait_max: Duration::from_secs(60),
             tail_entries_max: 1_024,
             tail_bytes_max: 256 * KIB,

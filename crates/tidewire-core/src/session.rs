@@ -92,7 +92,11 @@ impl Session {
                 let message = format!("`{topic}` is subscribed here already: unsubscribe first");
                 return Err(WireError::new(Code::AlreadySubscribed, message));
             }
-            let group = if self.hub.is_kept(topic).map_err(SubscribeError::from)? { &mut kept } else { &mut passing };
+            let group = if self.hub.is_kept(topic).map_err(SubscribeError::from)? {
+                &mut kept
+            } else {
+                &mut passing
+            };
             group.push(topic.clone());
         }
         let mut begun = Vec::new();
@@ -117,24 +121,14 @@ impl Session {
         self.subscriptions.len() < before
     }
 
-    /// Publishes, if the gate allows it.
-    ///
-    /// # Errors
-    /// The gate's refusal or the hub's.
-    pub async fn publish(&self, message: Message) -> Result<Published, WireError> {
-        self.gate.may(&self.peer, Action::Publish, &message.topic).await.map_err(refused)?;
-        Ok(self.hub.publish(message).await?)
-    }
-
-    /// Publishes a batch, if the gate allows every message of it.
-    ///
-    /// # Errors
-    /// The gate's refusal or the hub's, for the whole batch.
-    pub async fn publish_batch(&self, batch: Vec<Message>) -> Result<Vec<Published>, WireError> {
-        for message in &batch {
-            self.gate.may(&self.peer, Action::Publish, &message.topic).await.map_err(refused)?;
+    /// What publishes in this peer's name.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        Publisher {
+            hub: self.hub.clone(),
+            gate: Arc::clone(&self.gate),
+            peer: Arc::clone(&self.peer),
         }
-        Ok(self.hub.publish_batch(batch).await?)
     }
 
     /// Goes on with a new token. The subject must be the same; what is being read is asked again.
@@ -236,6 +230,36 @@ fn take(subscription: &mut Subscription, position: Sequence, news: &mut News) {
     subscription.take(position, &mut news.entries);
     if subscription.has_become_live(position) {
         news.live.push(subscription.filter().clone());
+    }
+}
+
+/// Publishes in a peer's name. Apart from the session, so that a door can go on reading meanwhile.
+#[derive(Clone)]
+pub struct Publisher {
+    hub: Hub,
+    gate: Arc<dyn Gate>,
+    peer: Arc<Peer>,
+}
+
+impl Publisher {
+    /// Publishes, if the gate allows it.
+    ///
+    /// # Errors
+    /// The gate's refusal or the hub's.
+    pub async fn publish(&self, message: Message) -> Result<Published, WireError> {
+        self.gate.may(&self.peer, Action::Publish, &message.topic).await.map_err(refused)?;
+        Ok(self.hub.publish(message).await?)
+    }
+
+    /// Publishes a batch, if the gate allows every message of it.
+    ///
+    /// # Errors
+    /// The gate's refusal or the hub's, for the whole batch.
+    pub async fn publish_batch(&self, batch: Vec<Message>) -> Result<Vec<Published>, WireError> {
+        for message in &batch {
+            self.gate.may(&self.peer, Action::Publish, &message.topic).await.map_err(refused)?;
+        }
+        Ok(self.hub.publish_batch(batch).await?)
     }
 }
 

@@ -158,10 +158,10 @@ impl Subscription {
         self.cursor >= position && !std::mem::replace(&mut self.said_live, true)
     }
 
-    /// Reads a page of the log, of the usual size.
+    /// Reads as much of the log as one connection may hold.
     pub(crate) async fn read(&mut self) -> Result<(Option<Gap>, Vec<Arc<Framed>>), ReadError> {
         let limits = self.lane.limits();
-        let limit = PageLimit { entries: limits.page_entries_max, bytes: limits.page_bytes_max };
+        let limit = PageLimit { entries: limits.page_entries_max, bytes: limits.step_bytes_max };
         self.read_page(limit).await
     }
 
@@ -210,11 +210,8 @@ mod tests {
     fn where_a_walk_begins() {
         let mut lineage = Lineage::new(Epoch(1));
         lineage.begin(Epoch(2), Sequence(10));
-        let bounds = Bounds {
-            lineage: Arc::new(lineage),
-            oldest: Sequence(0),
-            newest: Sequence(20),
-        };
+        let bounds =
+            Bounds { lineage: Arc::new(lineage), oldest: Sequence(0), newest: Sequence(20) };
         let at = |epoch, sequence| {
             After::Cursor(Cursor { epoch: Epoch(epoch), sequence: Sequence(sequence) })
         };

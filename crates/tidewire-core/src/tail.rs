@@ -39,8 +39,7 @@ pub(crate) struct Behind;
 impl Tail {
     /// A tail that holds nothing yet: everything up to `floor` is the log's to tell.
     pub(crate) fn new(floor: Sequence, limits: &Limits) -> Self {
-        let state =
-            State { floor, frames: VecDeque::new(), bytes: 0, readers: HashMap::new() };
+        let state = State { floor, frames: VecDeque::new(), bytes: 0, readers: HashMap::new() };
         Self {
             state: Mutex::new(state),
             entries_max: limits.tail_entries_max,
@@ -138,8 +137,11 @@ mod tests {
     }
 
     fn tail(entries_max: usize, bytes_max: usize) -> Tail {
-        let limits =
-            Limits { tail_entries_max: entries_max, tail_bytes_max: bytes_max, ..Limits::default() };
+        let limits = Limits {
+            tail_entries_max: entries_max,
+            tail_bytes_max: bytes_max,
+            ..Limits::default()
+        };
         Tail::new(Sequence(10), &limits)
     }
 

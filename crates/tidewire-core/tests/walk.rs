@@ -69,11 +69,7 @@ fn topic(index: usize) -> Topic {
 }
 
 fn world(entries_max: usize) -> World {
-    let limits = Limits {
-        tail_entries_max: 3,
-        page_entries_max: 2,
-        ..Limits::default()
-    };
+    let limits = Limits { tail_entries_max: 3, page_entries_max: 2, ..Limits::default() };
     let features = Arc::new(Features::default().with_undeclared(Feature::default()));
     let clock = Arc::new(ManualClock::at(1_000_000));
     let random = SeededRandom::new(1);
@@ -173,7 +169,8 @@ impl World {
             assert!(!lost.is_empty(), "a gap although nothing was lost: {gap:?}");
             place = gap.oldest.sequence.0;
         }
-        let given: Vec<u64> = news.entries.iter().map(|f: &Arc<Framed>| f.entry().sequence.0).collect();
+        let given: Vec<u64> =
+            news.entries.iter().map(|f: &Arc<Framed>| f.entry().sequence.0).collect();
         if let Some(&last) = given.last() {
             let mut expected = self.between(&topics, place, last);
             if *quiet_until_first_entry {

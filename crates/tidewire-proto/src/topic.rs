@@ -16,7 +16,8 @@ pub const TOPIC_SEGMENTS_MAX: usize = 8;
 /// The name of one stream inside a feature: `chat/general`, `notifications/alice`.
 ///
 /// 1 to 255 bytes; 1 to 8 segments separated by `/`; a segment is one or more of
-/// `A-Z a-z 0-9 . _ ~ : @ -`. The first segment names the feature.
+/// `A-Z a-z 0-9 . _ ~ : @ -`; any other byte stands percent-encoded, as `%` and two capital hex
+/// digits (RFC 3986 §2.1). The first segment names the feature.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic(Arc<str>);
 
@@ -45,6 +46,12 @@ pub enum TopicError {
         /// Its byte offset.
         at: usize,
     },
+    /// A `%` that is not followed by two capital hex digits, or encodes what needs no encoding:
+    /// a name has one spelling.
+    #[error(
+        "in a topic `%` stands for what the alphabet lacks, with two capital hex digits (at byte {0})"
+    )]
+    Percent(usize),
     /// `.` or `..` stands alone as a segment; proxies and URL parsers would rewrite it.
     #[error("a topic has no segment that is just dots")]
     Dots,
@@ -56,8 +63,18 @@ impl Topic {
     /// # Errors
     /// [`TopicError`] names the first rule of the alphabet or the bounds that the text breaks.
     pub fn parse(text: &str) -> Result<Self, TopicError> {
-        check_segments(text, is_topic_character)?;
+        check_segments(text, |c| is_topic_character(c) || c == '%')?;
+        check_percents(text)?;
         Ok(Self(text.into()))
+    }
+
+    /// Parses a topic from a URL's path, where clients may have encoded more than they had to:
+    /// what needs no encoding is decoded first (RFC 3986 §6.2.2).
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse), of the text in its normal form.
+    pub fn parse_path(path: &str) -> Result<Self, TopicError> {
+        Self::parse(&normal_form(path))
     }
 
     /// The whole name.
@@ -99,6 +116,48 @@ fn check_segments(text: &str, allowed: impl Fn(char) -> bool) -> Result<(), Topi
         }
     }
     Ok(())
+}
+
+/// The byte that a percent triplet at the start of `text` encodes.
+fn percent_byte(text: &str) -> Option<u8> {
+    let digits = text.get(1..3).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    u8::from_str_radix(digits, 16).ok()
+}
+
+fn check_percents(text: &str) -> Result<(), TopicError> {
+    for (at, _) in text.match_indices('%') {
+        let triplet = text.get(at..).unwrap_or_default();
+        let is_capital = !triplet.bytes().take(3).any(|byte| byte.is_ascii_lowercase());
+        match percent_byte(triplet) {
+            Some(byte) if is_capital && !is_plain(byte) => {}
+            _ => return Err(TopicError::Percent(at)),
+        }
+    }
+    Ok(())
+}
+
+/// Does this byte stand in a topic as it is?
+fn is_plain(byte: u8) -> bool {
+    byte == b'/' || is_topic_character(char::from(byte))
+}
+
+fn normal_form(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = rest.find('%') {
+        let (plain, triplet) = rest.split_at(at);
+        out.push_str(plain);
+        match percent_byte(triplet) {
+            Some(byte) if is_plain(byte) => out.push(char::from(byte)),
+            Some(byte) => out.push_str(&format!("%{byte:02X}")),
+            // Not a triplet: left as it is, for the parser to refuse.
+            None => out.push_str(triplet.get(..1).unwrap_or_default()),
+        }
+        let length = if percent_byte(triplet).is_some() { 3 } else { 1 };
+        rest = triplet.get(length..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    out
 }
 
 impl FromStr for Topic {
@@ -156,7 +215,8 @@ impl Pattern {
     /// # Errors
     /// [`PatternError`] when a segment is neither a topic segment nor `*`, `**` or `{sub}`.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
-        check_segments(text, |c| is_topic_character(c) || matches!(c, '*' | '{' | '}'))?;
+        check_segments(text, |c| is_topic_character(c) || matches!(c, '%' | '*' | '{' | '}'))?;
+        check_percents(text)?;
         let mut segments = text.split('/').peekable();
         while let Some(segment) = segments.next() {
             let good = match segment {
@@ -225,13 +285,33 @@ mod tests {
             ("./b", TopicError::Dots),
             ("a b", TopicError::Character { found: ' ', at: 1 }),
             ("a\nb", TopicError::Character { found: '\n', at: 1 }),
-            ("a%2Fb", TopicError::Character { found: '%', at: 1 }),
+            ("a%2Fb", TopicError::Percent(1)),
+            ("a%c3", TopicError::Percent(1)),
+            ("a%C", TopicError::Percent(1)),
+            ("a%", TopicError::Percent(1)),
+            ("a%é", TopicError::Character { found: 'é', at: 2 }),
             ("é", TopicError::Character { found: 'é', at: 0 }),
             ("a*", TopicError::Character { found: '*', at: 1 }),
         ] {
             assert_eq!(Topic::parse(text), Err(error), "{text:?}");
         }
         assert!(Topic::parse("a...b/user:1@x_y~z-").is_ok());
+    }
+
+    #[test]
+    fn a_name_has_one_spelling_and_paths_come_to_it() {
+        assert!(Topic::parse("notifications/%C3%A9").is_ok());
+        for (path, expected) in [
+            ("chat%2Fgeneral", Some("chat/general")),
+            ("chat/user%3aa%40b", Some("chat/user:a@b")),
+            ("chat/%c3%a9", Some("chat/%C3%A9")),
+            ("chat/%2E%2E/x", None),
+            ("chat/100%", None),
+            ("chat/%zz", None),
+        ] {
+            let parsed = Topic::parse_path(path).ok();
+            assert_eq!(parsed.as_ref().map(Topic::as_str), expected, "{path}");
+        }
     }
 
     #[test]
