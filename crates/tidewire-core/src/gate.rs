@@ -62,12 +62,28 @@ impl Peer {
         self.expires_at_ms.is_some_and(|expires_at_ms| now_ms >= expires_at_ms)
     }
 
-    /// Does the peer's grant cover this?
+    /// Does the peer's grant cover this? `{sub}` stands for the subject as it is spelt in a topic:
+    /// `auth0|7` is `auth0%7C7`. A subject with a `/` in it is no segment and matches nothing.
     #[must_use]
     pub fn is_granted(&self, action: Action, topic: &Topic) -> bool {
+        let segment = self.subject.as_deref().map(as_segment);
         let patterns = self.grant.patterns(action);
-        patterns.iter().any(|pattern| pattern.covers(topic, self.subject.as_deref()))
+        patterns.iter().any(|pattern| pattern.covers(topic, segment.as_deref()))
     }
+}
+
+/// A text in the spelling of one topic segment (see [`Topic`]): what the alphabet lacks is
+/// percent-encoded.
+fn as_segment(text: &str) -> String {
+    let mut segment = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"._~:@-/".contains(&byte) {
+            segment.push(char::from(byte));
+        } else {
+            segment.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    segment
 }
 
 /// What somebody may do: patterns of topics, for each action. No pattern: nothing.
@@ -226,6 +242,23 @@ mod tests {
         assert!(!nobody.is_granted(Action::Subscribe, &topic("chat/general")));
         assert!(nobody.grant.is_empty());
         assert!(Peer::anybody().is_granted(Action::Publish, &topic("a/b/c")));
+    }
+
+    #[test]
+    fn a_subject_is_spelt_as_topics_are() {
+        for (subject, name, expected) in [
+            ("auth0|7", "notifications/auth0%7C7", true),
+            ("é", "notifications/%C3%A9", true),
+            ("a@b.example", "notifications/a@b.example", true),
+            ("a%7Cb", "notifications/a%7Cb", false),
+            ("a%7Cb", "notifications/a%257Cb", true),
+            ("a/b", "notifications/a/b", false),
+            ("*", "notifications/x", false),
+            ("", "notifications/x", false),
+        ] {
+            let peer = Peer { subject: Some(subject.into()), ..alice() };
+            assert_eq!(peer.is_granted(Action::Subscribe, &topic(name)), expected, "{subject}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use crate::{
     framed::Framed,
     gate::{Action, Credential, Gate, Peer, Refusal},
-    hub::{Hub, Published, SubscribeError},
+    hub::{Hub, HistoryPage, Published, SubscribeError},
     log::{Filter, ReadError},
     subscription::Subscription,
 };
@@ -63,7 +63,7 @@ impl Session {
 
     /// Who this is.
     #[must_use]
-    pub fn peer(&self) -> &Peer {
+    pub fn peer(&self) -> &Arc<Peer> {
         &self.peer
     }
 
@@ -119,6 +119,22 @@ impl Session {
         let before = self.subscriptions.len();
         self.subscriptions.retain(|subscription| subscription.filter() != filter);
         self.subscriptions.len() < before
+    }
+
+    /// Reads a page of the past, if the gate allows it: see [`Hub::history`].
+    ///
+    /// # Errors
+    /// The gate's refusal or the hub's.
+    pub async fn history(
+        &self,
+        filter: &Filter,
+        after: After,
+        limit: usize,
+    ) -> Result<HistoryPage, WireError> {
+        for topic in filter.topics() {
+            self.gate.may(&self.peer, Action::Subscribe, topic).await.map_err(refused)?;
+        }
+        Ok(self.hub.history(filter, after, limit).await?)
     }
 
     /// What publishes in this peer's name.

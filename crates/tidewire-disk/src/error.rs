@@ -11,7 +11,9 @@ use tidewire_core::ReadError;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process, or another log in this one, has the directory.
-    #[error("{dir} is in use by another Tidewire: stop that one, or give this one its own directory")]
+    #[error(
+        "{dir} is in use by another Tidewire: stop that one, or give this one its own directory"
+    )]
     Locked {
         /// The directory.
         dir: String,

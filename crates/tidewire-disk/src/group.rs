@@ -83,7 +83,13 @@ impl GroupHead {
         (walk.take(4)? == GROUP_MAGIC).then_some(())?;
         let checksum = walk.u32()?;
         let (body_bytes, count) = (walk.u32()?, walk.u32()?);
-        Some(Self { body_bytes, count, first: Sequence(walk.u64()?), durable: walk.u64()?, checksum })
+        Some(Self {
+            body_bytes,
+            count,
+            first: Sequence(walk.u64()?),
+            durable: walk.u64()?,
+            checksum,
+        })
     }
 
     /// Head and records.
@@ -94,7 +100,9 @@ impl GroupHead {
     /// Do these bytes, head and records, have the checksum that the head names?
     pub(crate) fn holds(&self, group: &[u8], salt: u64) -> bool {
         group.len() == self.total_bytes()
-            && group.get(UNCOVERED_BYTES..).is_some_and(|body| checksum(body, salt) == self.checksum)
+            && group
+                .get(UNCOVERED_BYTES..)
+                .is_some_and(|body| checksum(body, salt) == self.checksum)
     }
 }
 

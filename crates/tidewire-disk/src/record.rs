@@ -68,9 +68,11 @@ pub(crate) fn encode(message: &Message, sequence: Sequence, at_ms: u64, out: &mu
     let body = out.get(start + PREFIX_BYTES..).unwrap_or_default();
     let checksum = checksum(length, body).to_le_bytes();
     if let Some(prefix) = out.get_mut(start..start + PREFIX_BYTES) {
-        prefix.copy_from_slice(&(u64::from(u32::from_le_bytes(length))
-            | u64::from(u32::from_le_bytes(checksum)) << 32)
-            .to_le_bytes());
+        prefix.copy_from_slice(
+            &(u64::from(u32::from_le_bytes(length))
+                | u64::from(u32::from_le_bytes(checksum)) << 32)
+                .to_le_bytes(),
+        );
     }
 }
 

@@ -5,8 +5,6 @@
 //! by a whole one which knows the bad place as durable was once safe and is damaged now: an error.
 //! Anything else after the last whole group was never acknowledged as `fsync` and is cut off.
 
-
-
 use crate::{
     disk::read_up_to,
     error::StoreError,
@@ -36,8 +34,7 @@ pub(crate) fn scan(
     mut each: impl FnMut(Record<'_>, u64) -> Result<(), StoreError>,
 ) -> Result<Scanned, StoreError> {
     let mut window = Window { wal, length, start: 0, bytes: Vec::new() };
-    let mut scanned =
-        Scanned { end: HEAD_BYTES as u64, durable: HEAD_BYTES as u64, whole: true };
+    let mut scanned = Scanned { end: HEAD_BYTES as u64, durable: HEAD_BYTES as u64, whole: true };
     let mut next = wal.head.base;
     while scanned.end < length {
         let Some((head, group)) = window.group_at(scanned.end)? else {
@@ -66,6 +63,12 @@ pub(crate) fn scan(
         scanned.end += head.total_bytes() as u64;
     }
     Ok(scanned)
+}
+
+/// Does a whole group stand at the front?
+pub(crate) fn begins_whole(wal: &WalFile, length: u64) -> Result<bool, StoreError> {
+    let mut window = Window { wal, length, start: 0, bytes: Vec::new() };
+    Ok(window.group_at(HEAD_BYTES as u64)?.is_some())
 }
 
 /// Is there, behind a bad place, a whole group that knew it as durable? Answers where.
@@ -131,4 +134,3 @@ impl Window<'_> {
         Ok(self.bytes.get(from..).filter(|bytes| bytes.len() >= wanted))
     }
 }
-

@@ -20,7 +20,7 @@ use crate::{
     bytes::{Walk, narrow},
     disk::{Disk, DiskFile, Opening, read_exact, read_up_to},
     error::{Context, StoreError},
-    footer::{FOOTER_BYTES, Footer},
+    footer::Footer,
     record::{self, StoredKey},
     wal::{entry_in, record_bytes},
 };
@@ -111,12 +111,14 @@ impl Segment {
         Sequence(self.footer.first.0 + u64::from(delta))
     }
 
-    /// The entries after a place in log order, the first `limit` of them. One small read each.
+    /// The entries after a place in log order, the first `limit` of them and about so many payload
+    /// bytes. One small read each.
     pub(crate) fn in_order(
         &self,
         disk: &dyn Disk,
         after: Sequence,
         limit: usize,
+        bytes_max: usize,
     ) -> Result<Vec<Entry>, StoreError> {
         let file = disk.open(&self.name, Opening::Read).on("open", &self.name)?;
         self.check_order(&*file)?;
@@ -133,12 +135,16 @@ impl Segment {
         }
         let count = narrow(limit as u64).min(self.footer.entries - low);
         let mut entries: Vec<Entry> = Vec::with_capacity(count as usize);
+        let mut payload = 0;
         for (delta, offset) in self.order_pairs(&*file, low, count)? {
             let bytes = record_bytes(&*file, &self.name, u64::from(offset))?;
             let like = entries.last();
-            let entry =
-                entry_in(&bytes, self.place(delta), &self.name, u64::from(offset), like)?;
+            let entry = entry_in(&bytes, self.place(delta), &self.name, u64::from(offset), like)?;
+            payload += entry.data.bytes().len();
             entries.push(entry);
+            if payload >= bytes_max {
+                break;
+            }
         }
         Ok(entries)
     }
@@ -219,11 +225,6 @@ impl Segment {
     pub(crate) fn memory_bytes(&self) -> usize {
         self.hashes.len() * 16 + self.marks.len() * 8 + 300
     }
-
-    /// The smallest file that can be one.
-    pub(crate) fn bytes_min() -> u64 {
-        FOOTER_BYTES as u64
-    }
 }
 
 /// Reads one run, piece by piece.
@@ -257,16 +258,16 @@ impl RunReader {
         let mut piece = vec![0; rest.min(self.piece_bytes)];
         let read = read_up_to(&*self.file, name, &mut piece, self.at)?;
         piece.truncate(read);
-        let mut used = 0;
+        let (mut used, mut wanted) = (0, PIECE_BYTES_MORE);
         while let Some(bytes) = piece.get(used..).filter(|bytes| !bytes.is_empty()) {
             let offset = self.at + used as u64;
-            let length = record::length(bytes).unwrap_or(usize::MAX);
+            let length = record::length(bytes).unwrap_or(record::PREFIX_BYTES);
             if length > bytes.len() && piece.len() < rest {
                 // The record goes on behind this piece.
-                if length > rest - used && bytes.len() >= record::PREFIX_BYTES {
+                if length > rest - used {
                     return Err(StoreError::corrupt(name, offset, "the record is cut off"));
                 }
-                self.piece_bytes = PIECE_BYTES_MORE.max(length.min(rest));
+                wanted = wanted.max(length);
                 break;
             }
             let record = record::decode(bytes)
@@ -283,7 +284,7 @@ impl RunReader {
             return Err(StoreError::corrupt(name, self.at, "the file ends too early"));
         }
         self.at += used as u64;
-        self.piece_bytes = self.piece_bytes.max(PIECE_BYTES_MORE);
+        self.piece_bytes = wanted;
         Ok(())
     }
 }

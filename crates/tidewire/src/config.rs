@@ -124,7 +124,9 @@ pub fn load(file: &Path, environment: &Environment) -> Result<Loaded, ConfigErro
         Err(error) => {
             let place = Place::of_file(Some(&file.to_owned()));
             let problem = Problem::new(place, "", format!("the config cannot be read: {error}"))
-                .fix("name an existing file with --config, or try `tidewire dev`, which needs none");
+                .fix(
+                    "name an existing file with --config, or try `tidewire dev`, which needs none",
+                );
             Err(ConfigError { problems: vec![problem], warnings: Vec::new() })
         }
     }
@@ -146,7 +148,11 @@ pub fn parse(text: &str, file: &Path, environment: &Environment) -> Result<Loade
     settle(text, Some(file), environment)
 }
 
-fn settle(text: &str, file: Option<&Path>, environment: &Environment) -> Result<Loaded, ConfigError> {
+fn settle(
+    text: &str,
+    file: Option<&Path>,
+    environment: &Environment,
+) -> Result<Loaded, ConfigError> {
     let mut report = problem::Report::default();
     let name: Arc<str> = file.map_or_else(|| "".into(), |file| file.display().to_string().into());
     let settings = match document::parse(text, &name) {
@@ -156,7 +162,7 @@ fn settle(text: &str, file: Option<&Path>, environment: &Environment) -> Result<
             settle::settle(config, file, &mut report)
         }
         Err(problem) => {
-            report.problem(problem);
+            report.problem(*problem);
             None
         }
     };

@@ -1,4 +1,76 @@
-//! placeholder
+//! Tidewire: a real-time server that matches the transport to the feature.
+//!
+//! A feature answers three questions: does the client send on this connection? is the data binary?
+//! are there proxies you don't control? The answers pick Server-Sent Events, WebSocket or plain
+//! HTTP, and one cursor resumes on any of them.
+//!
+//! In your own axum application:
+//!
+//! ```no_run
+//! use axum::{Router, extract::State, http::StatusCode, routing::post};
+//! use tidewire::{Data, EventType, Hub, Message, Settings, Tidewire, Topic};
+//!
+//! async fn assign(State(hub): State<Hub>) -> Result<(), StatusCode> {
+//!     let topic = Topic::parse("notifications/alice").unwrap();
+//!     let event = EventType::parse("task.assigned").unwrap();
+//!     let data = Data::json(r#"{"task": 7}"#).unwrap();
+//!     let message = Message { topic, event, data, key: None };
+//!     hub.publish(message).await.map(|_| ()).map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
+//! }
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let settings = Settings::for_dev("127.0.0.1:4000".parse()?, "tidewire-data".into());
+//! let tidewire = Tidewire::builder(settings).dev().open().await?;
+//! let app = Router::new()
+//!     .route("/assign", post(assign))
+//!     .with_state(tidewire.hub().clone())
+//!     .merge(tidewire.router()); // /v1/sse, /v1/socket, /v1/events, …
+//! axum::serve(tokio::net::TcpListener::bind("127.0.0.1:4000").await?, app).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | Room | What lives there |
+//! |---|---|
+//! | [`config`] | a TOML file as written → settings as meant, every problem at once |
+//! | [`token`] | the standard gate: signed tokens and API keys |
+//! | `routes` | the one table of paths |
+//! | `sse` `socket` `events` `publish` `manifest` `ticket` | the doors |
+//! | `cors` | which pages may talk to this server |
+//! | `serve` `io` `tls` | the listener, its limits, and the way out |
+//! | `app` `answer` `query` | what the doors share |
+//!
+//! Doors call the core; the core never calls a door.
 
+mod answer;
+mod app;
 pub mod config;
+mod cors;
+mod disk_stub;
+mod events;
+mod io;
+mod manifest;
+mod publish;
+mod query;
+mod routes;
+mod serve;
+mod socket;
+mod sse;
+mod ticket;
+mod tls;
 pub mod token;
+mod tidewire;
+
+pub use config::Settings;
+pub use tidewire::{Builder, StartError, Tidewire};
+pub use tidewire_core::{
+    Action, Credential, Feature, Features, Filter, Gate, Grant, Hub, Limits, Log, MemoryLog,
+    OpenGate, Peer, PublishError, Published, Refusal, Session, clock,
+};
+pub use tidewire_proto::{
+    After, Code, Continuity, Cursor, Data, Entry, EventType, Gap, GapReason, Key, Message, Stored,
+    Topic, WireError, plan,
+};
+
+/// The crates below, whole.
+pub use {tidewire_core, tidewire_proto};

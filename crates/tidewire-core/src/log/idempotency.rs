@@ -79,7 +79,10 @@ impl KeyWindow {
     pub fn take_back(&mut self, message: &Message) {
         if let Some(name) = key_hash(message) {
             self.keys.remove(&name);
-            self.ages.retain(|(_, aged)| *aged != name);
+            // It is among the newest: found at once from the back, however many are remembered.
+            if let Some(at) = self.ages.iter().rposition(|(_, aged)| *aged == name) {
+                self.ages.remove(at);
+            }
         }
     }
 

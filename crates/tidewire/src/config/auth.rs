@@ -26,7 +26,7 @@ pub const LEEWAY_DEFAULT: Duration = Duration::from_secs(30);
 /// More leeway than this keeps expired tokens alive.
 const LEEWAY_MAX: Duration = Duration::from_secs(600);
 /// An HS256 secret has at least as many bytes as the hash (RFC 7518, section 3.2).
-const SECRET_BYTES_MIN: usize = 32;
+pub const SECRET_BYTES_MIN: usize = 32;
 /// An API key has at least this many characters.
 const KEY_CHARACTERS_MIN: usize = 32;
 
@@ -190,7 +190,9 @@ fn algorithm(auth: &written::Auth, report: &mut Report) -> Algorithm {
     };
     if let Some(clash) = clash {
         let problem = written.problem(format!("{} does not fit the key", written.value));
-        report.problem(problem.because(clash).fix("name the algorithm that the tokens are signed with"));
+        report.problem(
+            problem.because(clash).fix("name the algorithm that the tokens are signed with"),
+        );
     }
     algorithm
 }
@@ -215,7 +217,9 @@ fn verification(
         if let Err(error) = token::check_public_key(algorithm, &pem) {
             let what = format!("`{}` is not a public key for {}", file.value, algorithm.as_str());
             let problem = file.problem(what).because(error.to_string());
-            report.problem(problem.fix("name the PEM file that begins with -----BEGIN PUBLIC KEY-----"));
+            report.problem(
+                problem.fix("name the PEM file that begins with -----BEGIN PUBLIC KEY-----"),
+            );
         }
         return Some(Verification::PublicKey(pem));
     }
@@ -223,10 +227,9 @@ fn verification(
     Some(Verification::Jwks(url))
 }
 
-/// A secret in a file ends before the line end that editors and `echo` add.
 fn secret_of_file(file: &Placed<String>, home: &Home<'_>, report: &mut Report) -> Option<Secret> {
     let content = home.content(file, report)?;
-    Some(Secret::new(content.trim_end_matches(['\r', '\n'])))
+    Some(Secret::in_file(&content))
 }
 
 fn check_secret<T>(secret: &Secret, written: &Placed<T>, report: &mut Report) {
@@ -271,7 +274,8 @@ fn keys(written: Vec<written::Key>, home: &Home<'_>, report: &mut Report) -> Vec
     for one in written {
         let Some(key) = api_key(&one, home, report) else { continue };
         if !names.insert(key.name.clone()) {
-            let problem = Problem::new(one.place.clone(), one.path.clone(), "two keys have this name");
+            let problem =
+                Problem::new(one.place.clone(), one.path.clone(), "two keys have this name");
             report.problem(problem.fix("give each key its own name"));
         }
         if !values.insert(key.key.reveal().to_owned()) {

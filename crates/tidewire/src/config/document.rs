@@ -54,14 +54,15 @@ impl Value {
 /// Reads TOML text. `file` is the name that problems give.
 ///
 /// A syntax error is one problem, since what follows it cannot be trusted.
-pub(super) fn parse(text: &str, file: &Arc<str>) -> Result<Table, Problem> {
+pub(super) fn parse(text: &str, file: &Arc<str>) -> Result<Table, Box<Problem>> {
     let source = Source { text, file };
     match Document::parse(text) {
         Ok(document) => Ok(source.table(document.as_table(), &source.place(Some(0..0)))),
         Err(error) => {
             let what = format!("this is not TOML: {}", error.message().replace('\n', " "));
-            Err(Problem::new(source.place(error.span()), "", what)
-                .fix("put right the text at this place; nothing after it was read"))
+            let problem = Problem::new(source.place(error.span()), "", what)
+                .fix("put right the text at this place; nothing after it was read");
+            Err(Box::new(problem))
         }
     }
 }

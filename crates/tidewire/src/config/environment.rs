@@ -28,7 +28,9 @@ impl Environment {
     }
 
     /// These variables.
-    pub fn of<K: Into<String>, V: Into<String>>(variables: impl IntoIterator<Item = (K, V)>) -> Self {
+    pub fn of<K: Into<String>, V: Into<String>>(
+        variables: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
         Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
 
@@ -55,7 +57,7 @@ pub(super) fn overlay(root: &mut Table, environment: &Environment, report: &mut 
                 .fix("the form is TIDEWIRE_<SECTION>__<KEY>, such as TIDEWIRE_SERVER__LISTEN");
             report.problem(problem);
         } else if let Err(problem) = insert(root, &names, &place, value) {
-            report.problem(problem);
+            report.problem(*problem);
         }
     }
 }
@@ -81,7 +83,12 @@ fn as_variable(feature: &str) -> String {
     feature.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_")
 }
 
-fn insert(table: &mut Table, names: &[String], place: &Place, value: &str) -> Result<(), Problem> {
+fn insert(
+    table: &mut Table,
+    names: &[String],
+    place: &Place,
+    value: &str,
+) -> Result<(), Box<Problem>> {
     let Some((name, rest)) = names.split_first() else { return Ok(()) };
     if rest.is_empty() {
         let node = Node { place: place.clone(), value: Value::Variable(value.to_owned()) };
@@ -95,8 +102,10 @@ fn insert(table: &mut Table, names: &[String], place: &Place, value: &str) -> Re
     match &mut entry.node.value {
         Value::Table(inner) => insert(inner, rest, place, value),
         other => {
-            let what = format!("`{name}` is {}, it has no `{}` in it", other.kind(), rest.join("."));
-            Err(Problem::new(place.clone(), name.clone(), what).fix("unset this variable"))
+            let what =
+                format!("`{name}` is {}, it has no `{}` in it", other.kind(), rest.join("."));
+            let problem = Problem::new(place.clone(), name.clone(), what);
+            Err(Box::new(problem.fix("unset this variable")))
         }
     }
 }

@@ -15,8 +15,7 @@ use tidewire_proto::{
 use super::{
     problem::{Problem, Report},
     read::Placed,
-    units,
-    written,
+    units, written,
 };
 
 /// Why what is said about a feature cannot all be.
@@ -106,8 +105,7 @@ fn feature(written: &written::Feature, report: &mut Report) -> Feature {
     );
     let default = Feature::default();
     let history = history(written, report).unwrap_or(default.history);
-    let feature =
-        Feature { answers, transport, history, stored: stored.unwrap_or(default.stored) };
+    let feature = Feature { answers, transport, history, stored: stored.unwrap_or(default.stored) };
     object(written, &feature, stored, report);
     presence(written, report);
     if feature.is_kept() { feature } else { Feature { stored: Stored::Memory, ..feature } }
@@ -181,7 +179,11 @@ fn object(
             value.unwrap_or_else(|| written.name.problem("this cannot all be"))
         };
         let text = |value: &Option<Placed<String>>, what: &str| {
-            place_of(value.as_ref().map(|value| value.problem(format!("{what} \"{}\" cannot be", value.value))))
+            place_of(
+                value
+                    .as_ref()
+                    .map(|value| value.problem(format!("{what} \"{}\" cannot be", value.value))),
+            )
         };
         let (problem, fix) = match objection {
             Objection::NothingStored => {

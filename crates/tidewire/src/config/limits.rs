@@ -88,6 +88,7 @@ limit_keys! {
     bytes message_bytes_max;
     bytes batch_bytes_max;
     bytes page_bytes_max;
+    bytes step_bytes_max;
     bytes tail_bytes_max;
     bytes append_bytes_pending_max;
     bytes recent_bytes_max;
@@ -186,7 +187,8 @@ impl WrittenLimits {
     fn advice(&self, report: &mut Report) {
         let Some(place) = self.places.get("beat_interval") else { return };
         if self.limits.beat_interval > BEAT_INTERVAL_ADVISED {
-            let what = format!("{} between beats is long", show_duration(self.limits.beat_interval));
+            let what =
+                format!("{} between beats is long", show_duration(self.limits.beat_interval));
             let warning = Problem::new(place.clone(), "limits.beat_interval", what)
                 .because("many proxies cut a stream that is silent for 30 s")
                 .fix("write 25s or less");

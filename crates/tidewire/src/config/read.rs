@@ -57,11 +57,6 @@ impl<'r> Section<'r> {
         &self.path
     }
 
-    /// The report that this section's problems go to.
-    pub(super) fn report(&mut self) -> &mut Report {
-        self.report
-    }
-
     fn key(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
@@ -259,7 +254,8 @@ impl<'r> Section<'r> {
     pub(super) fn finish(self) {
         let known = || self.asked.iter().map(String::as_str);
         for (name, entry) in &self.table.0 {
-            let what = if self.path.is_empty() { "there is no such section" } else { "unknown key" };
+            let what =
+                if self.path.is_empty() { "there is no such section" } else { "unknown key" };
             let fix = match (nearest(name, known()), &entry.key_place) {
                 (Some(near), Place::Variable(_)) => {
                     format!("did you mean {}?", as_variable(&self.key(near)))

@@ -15,6 +15,12 @@ impl Secret {
         Self(text.into())
     }
 
+    /// The secret in a file: all of it but the line end that editors and shells add.
+    #[must_use]
+    pub fn in_file(content: &str) -> Self {
+        Self::new(content.trim_end_matches(['\r', '\n']))
+    }
+
     /// The text itself.
     #[must_use]
     pub fn reveal(&self) -> &str {

@@ -13,17 +13,22 @@ pub fn refusals_to_serve(settings: &Settings) -> Vec<Problem> {
     let place = Place::of_file(settings.file.as_ref());
     let mut refusals = Vec::new();
     if settings.auth.verification.is_none() {
-        let refusal = Problem::new(place.clone(), "auth.secret", "there is no way to check a token")
-            .because("without one, anybody who reaches the port could read and publish everything")
-            .fix(
-                "write secret_file = \"secret\" in [auth] and put 32 random bytes or more into \
+        let refusal =
+            Problem::new(place.clone(), "auth.secret", "there is no way to check a token")
+                .because(
+                    "without one, anybody who reaches the port could read and publish everything",
+                )
+                .fix(
+                    "write secret_file = \"secret\" in [auth] and put 32 random bytes or more into \
                  that file (or set TIDEWIRE_AUTH__SECRET); or name a public_key_file or a jwks_url",
-            );
+                );
         refusals.push(refusal);
     }
     if settings.origins.is_empty() {
         let refusal = Problem::new(place, "server.origins", "no web page may connect")
-            .because("WebSocket is outside the same-origin policy, so origins are closed until listed")
+            .because(
+                "WebSocket is outside the same-origin policy, so origins are closed until listed",
+            )
             .fix(
                 "write origins = [\"https://app.example.com\"] in [server], with the origin of \
                  your own pages (or set TIDEWIRE_SERVER__ORIGINS)",

@@ -61,7 +61,7 @@ pub(super) fn settle(config: Config, file: Option<&Path>, report: &mut Report) -
     let prefix = prefix(server.prefix.as_ref(), report);
     let listen = listen(server.listen.as_ref(), report);
     let tls = server.tls.and_then(|tls| settle_tls(&tls, &home, report));
-    let listed = server.origins.unwrap_or_default();
+    let listed = origins(&server.origins.unwrap_or_default(), report);
     let data = server.data.unwrap_or_else(|| Placed {
         value: DATA_DEFAULT.to_owned(),
         key: "server.data".to_owned(),
@@ -75,7 +75,7 @@ pub(super) fn settle(config: Config, file: Option<&Path>, report: &mut Report) -
         listen: listen?,
         prefix: prefix?,
         data: home.path(&data),
-        origins: Origins { listed: origins(&listed, report), loopback: false },
+        origins: Origins { listed, loopback: false },
         tls,
         auth,
         limits,
@@ -129,9 +129,8 @@ fn prefix_problem(written: &Placed<String>) -> Option<Problem> {
         return Some(written.problem(format!("`{text}` does not begin with `/`")).fix(fix));
     };
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
-    let is_segment = |part: &str| {
-        !part.is_empty() && part != "." && part != ".." && part.chars().all(is_plain)
-    };
+    let is_segment =
+        |part: &str| !part.is_empty() && part != "." && part != ".." && part.chars().all(is_plain);
     if !path.split('/').all(is_segment) {
         let problem = written.problem(format!("`{text}` is not a prefix for paths"));
         let why = "it is one or more segments of A-Z a-z 0-9 - _ . ~, with no `/` at the end";
@@ -156,7 +155,9 @@ fn origins(written: &[Placed<String>], report: &mut Report) -> Vec<Origin> {
             Err(error) => {
                 let fix = match error {
                     OriginError::Path(_) => "leave out what follows the host and port",
-                    _ => "write origins = [\"https://app.example.com\"], with your own pages' origin",
+                    _ => {
+                        "write origins = [\"https://app.example.com\"], with your own pages' origin"
+                    }
                 };
                 let what = format!("`{}` cannot be allowed", one.value);
                 report.problem(one.problem(what).because(error.to_string()).fix(fix));

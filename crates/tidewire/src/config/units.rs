@@ -88,27 +88,27 @@ fn measure(text: &str, units: &[(&str, u64)]) -> Result<u64, UnitError> {
     number.checked_mul(*factor).ok_or(UnitError::TooLarge)
 }
 
-/// Shows a duration in the largest unit that leaves no remainder; parts of a millisecond are dropped.
+/// Shows a duration in the largest unit, up to days, that leaves no remainder; parts of a millisecond
+/// are dropped.
 #[must_use]
 pub fn show_duration(value: Duration) -> String {
     let millis = u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
     if millis == 0 {
         return "0s".to_owned();
     }
-    show(millis, &TIME_UNITS)
+    show(millis, TIME_UNITS.into_iter().filter(|(name, _)| *name != "w"))
 }
 
 /// Shows a size in the largest power of 1024 that leaves no remainder.
 #[must_use]
 pub fn show_bytes(value: u64) -> String {
-    let binary = SIZE_UNITS.map(|(name, factor)| {
-        if name.ends_with("iB") || name == "B" { (name, factor) } else { (name, u64::MAX) }
-    });
-    if value == 0 { "0B".to_owned() } else { show(value, &binary) }
+    let is_binary = |name: &str| name.ends_with("iB") || name == "B";
+    let binary = SIZE_UNITS.into_iter().filter(|(name, _)| is_binary(name));
+    if value == 0 { "0B".to_owned() } else { show(value, binary) }
 }
 
-fn show(value: u64, units: &[(&str, u64)]) -> String {
-    let fitting = units.iter().find(|(_, factor)| value >= *factor && value % factor == 0);
+fn show(value: u64, mut units: impl Iterator<Item = (&'static str, u64)>) -> String {
+    let fitting = units.find(|(_, factor)| value >= *factor && value.is_multiple_of(*factor));
     match fitting {
         Some((name, factor)) => format!("{}{name}", value / factor),
         None => value.to_string(),
@@ -185,7 +185,7 @@ mod tests {
         for size in [0, 1, 1_000, 1_023, 1_024, 1_536, 1 << 20, (1 << 20) + 1, u64::MAX] {
             assert_eq!(bytes(&show_bytes(size)), Ok(size), "{size}");
         }
-        assert_eq!(show_duration(Duration::from_secs(30 * 24 * 3600)), "30d");
+        assert_eq!(show_duration(Duration::from_secs(7 * 24 * 3600)), "7d");
         assert_eq!(show_bytes(1_000_000), "1000000B");
     }
 }

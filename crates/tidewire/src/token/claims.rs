@@ -78,8 +78,9 @@ impl Granted {
         let patterns = |texts: Vec<String>, claim: &str| {
             let parsed = texts.into_iter().map(|text| {
                 Pattern::parse(&text).map_err(|error| {
-                    let why =
-                        format!("the token's `tidewire.{claim}` has no pattern in {text:?}: {error}");
+                    let why = format!(
+                        "the token's `tidewire.{claim}` has no pattern in {text:?}: {error}"
+                    );
                     Refusal::unauthenticated(why)
                 })
             });

@@ -109,7 +109,11 @@ pub fn mint(secret: &Secret, claims: &Claims) -> String {
 ///
 /// # Errors
 /// [`MintError`] when the key cannot sign: an EC key of another curve, say.
-pub fn mint_with(key: &SigningKey, kid: Option<&str>, claims: &Claims) -> Result<String, MintError> {
+pub fn mint_with(
+    key: &SigningKey,
+    kid: Option<&str>,
+    claims: &Claims,
+) -> Result<String, MintError> {
     let mut header = Header::new(jwt_algorithm(key.algorithm));
     header.kid = kid.map(str::to_owned);
     jsonwebtoken::encode(&header, &claims.json(), &key.key)

@@ -1,0 +1,51 @@
+# Tidewire's menu. One line, one thing; `make` alone lists them.
+
+.DEFAULT_GOAL := menu
+.NOTPARALLEL:
+.PHONY: menu dev test build lint fmt clippy unit doc arrows browser deny audit needs clean
+
+menu:             ## list this menu
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+dev:              ## build and run `tidewire dev`: a server on this machine, with a page to try it
+	@scripts/install-build-needs.sh
+	cargo run --locked --release --bin tidewire -- dev
+
+test: needs lint doc build unit browser  ## everything that CI checks, from a clean clone
+
+build:            ## the binary, unoptimised: target/debug/tidewire
+	cargo build --locked --bin tidewire
+
+lint: fmt arrows clippy  ## formatting, the rules of the house, clippy
+
+fmt:              ## is the Rust formatted? (`cargo fmt` does it)
+	cargo fmt --all --check
+
+clippy:           ## clippy, with every warning an error
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+arrows:           ## which crate knows which, sizes of files, tables in the docs
+	node scripts/check-arrows.mjs
+
+doc:              ## the Rust documentation, with every warning an error
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+unit:             ## the Rust tests, those in the documentation included
+	cargo test --locked --workspace
+
+browser: build    ## the built binary in a real browser
+	npm test --workspace packages/browser-tests
+
+deny:             ## licences, sources and banned crates, without network
+	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
+	cargo deny --locked --offline check --hide-inclusion-graph bans licenses sources
+
+audit:            ## known vulnerabilities (fetches the advisory database)
+	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
+	cargo deny --locked check advisories
+
+needs:            ## install what the tests need: a C compiler, Chromium, npm packages
+	scripts/install-test-needs.sh
+
+clean:            ## remove what was built
+	rm -rf target node_modules

@@ -1,0 +1,169 @@
+//! The loop: attempt after attempt, for ever, each from where the last one stopped.
+//!
+//! What comes next is decided by pure parts: [`Loss::verdict`], [`Backoff`], [`Ladder`]. This module
+//! asks them in order and waits.
+
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
+
+use tidewire_proto::{Next, Topic};
+use tokio::time::sleep;
+
+use crate::{
+    attempt::{Attempt, Outlet, Parcel},
+    backoff::{Backoff, Told},
+    client::Client,
+    error::ClientError,
+    item::{Item, Rung, Status},
+    ladder::Ladder,
+    loss::{Loss, Verdict},
+    plan, poll, sse,
+    subscription::Options,
+    walk::Walk,
+    ws,
+};
+
+struct Resume {
+    client: Client,
+    walk: Walk,
+    out: Outlet,
+    ladder: Ladder,
+    backoff: Backoff,
+    // Has this server ever answered in Tidewire's protocol?
+    known: bool,
+    // Was the token refreshed since a connection was open?
+    refreshed: bool,
+    // Is the next attempt a reading of pages?
+    by_pages: bool,
+}
+
+/// How an attempt went. No loss: it did what it should, go on at once.
+struct Outcome {
+    loss: Option<Loss>,
+    lasted: Option<(Duration, bool)>,
+    told: Option<Told>,
+    token: Option<Arc<str>>,
+}
+
+impl Outcome {
+    fn unopened(loss: Loss, token: Option<Arc<str>>) -> Self {
+        Self { loss: Some(loss), lasted: None, told: None, token }
+    }
+}
+
+/// Follows topics until nobody listens or the server ends it for good.
+pub(crate) async fn run(client: Client, topics: Vec<Topic>, options: Options, out: Outlet) {
+    let backoff = Backoff::new(client.options().backoff.clone());
+    let mut resume = Resume {
+        walk: Walk::new(topics, options.after),
+        ladder: Ladder::new(options.rung),
+        backoff,
+        client,
+        out,
+        known: false,
+        refreshed: false,
+        by_pages: false,
+    };
+    while resume.step().await.is_continue() {}
+}
+
+impl Resume {
+    /// One attempt, and the wait after it.
+    async fn step(&mut self) -> ControlFlow<()> {
+        let outcome = self.attempt().await;
+        let verdict = self.judge(&outcome);
+        let Some(loss) = outcome.loss else { return ControlFlow::Continue(()) };
+        let wait = match verdict {
+            Verdict::Leave => return ControlFlow::Break(()),
+            Verdict::End(error) => {
+                let _nobody = self.out.send(Parcel { item: Some(Err(error)), at: None }).await;
+                return ControlFlow::Break(());
+            }
+            Verdict::CatchUp => {
+                self.by_pages = true;
+                Duration::ZERO
+            }
+            // The first time at once; a server that refuses what it just took is not hammered.
+            Verdict::Refresh => self.delay(Some(Told::Slot(Duration::ZERO))),
+            Verdict::Again(told) => self.delay(outcome.told.or(told)),
+        };
+        let waiting = Item::Status(Status::Waiting { why: loss.to_string(), wait });
+        if self.out.put(waiting, None).await.is_err() {
+            return ControlFlow::Break(());
+        }
+        sleep(wait).await;
+        ControlFlow::Continue(())
+    }
+
+    fn delay(&mut self, told: Option<Told>) -> Duration {
+        self.backoff.delay(told, &*self.client.options().jitter)
+    }
+
+    async fn attempt(&mut self) -> Outcome {
+        let token = match self.client.token().await {
+            Ok(token) => token,
+            Err(loss) => return Outcome::unopened(loss, None),
+        };
+        if let Err(loss) = self.ask_the_plan(token.as_deref()).await {
+            return Outcome::unopened(loss, token);
+        }
+        let by_pages = std::mem::take(&mut self.by_pages);
+        let rung = if by_pages { Rung::Poll } else { self.ladder.rung() };
+        if self.out.put(Item::Status(Status::Connecting { rung }), None).await.is_err() {
+            return Outcome::unopened(Loss::Dropped, token);
+        }
+        let mut attempt =
+            Attempt::new(&self.client, token.clone(), &mut self.walk, &self.out, rung);
+        let lost = match rung {
+            Rung::Poll if by_pages => poll::catch_up(&mut attempt).await,
+            Rung::Ws => Box::pin(ws::follow(&mut attempt)).await.map(|never| match never {}),
+            Rung::Poll => poll::follow(&mut attempt).await.map(|never| match never {}),
+            Rung::Sse | Rung::Auto => sse::follow(&mut attempt).await.map(|never| match never {}),
+        };
+        Outcome { loss: lost.err(), lasted: attempt.lasted(), told: attempt.told(), token }
+    }
+
+    /// Follows the plan, if that was asked for. Without an answer the last plan holds, and the
+    /// attempt itself will say what is wrong.
+    async fn ask_the_plan(&mut self, token: Option<&str>) -> Result<(), Loss> {
+        if !self.ladder.follows_the_plan() {
+            return Ok(());
+        }
+        match plan::ask(&self.client, token).await {
+            Ok(plan) => {
+                self.known = true;
+                self.ladder.planned(plan.rung(self.walk.topics()));
+                Ok(())
+            }
+            Err(Loss::Refused(refusal)) if refusal.next == Next::RefreshToken => {
+                Err(Loss::Refused(refusal))
+            }
+            Err(Loss::NotOpened(limit)) => {
+                Err(Loss::Unreachable(format!("it did not say its plan within {limit:?}")))
+            }
+            Err(loss @ (Loss::Unreachable(_) | Loss::Token(_))) => Err(loss),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn judge(&mut self, outcome: &Outcome) -> Verdict {
+        if let Some((lasted, heard)) = outcome.lasted {
+            self.known = true;
+            self.refreshed = false;
+            self.backoff.was_open(lasted, heard);
+            self.ladder.was_open(lasted);
+        } else if outcome.loss.as_ref().is_some_and(Loss::may_be_the_path) {
+            self.ladder.did_not_open();
+        }
+        let Some(loss) = &outcome.loss else { return Verdict::Again(None) };
+        let verdict = loss.verdict(self.known);
+        let Loss::Refused(refusal) = loss else { return verdict };
+        if verdict != Verdict::Refresh {
+            return verdict;
+        }
+        let is_hopeless = !self.client.keeper().refused(outcome.token.as_deref());
+        if is_hopeless || std::mem::replace(&mut self.refreshed, true) {
+            return Verdict::End(ClientError::Unauthorized(refusal.clone()));
+        }
+        Verdict::Refresh
+    }
+}

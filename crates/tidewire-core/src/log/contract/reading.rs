@@ -1,0 +1,180 @@
+//! What [`Log::read`](crate::Log::read) and [`Log::bounds`](crate::Log::bounds) promise.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    ALL, Duration, Harness, Log, PageLimit, Sequence, Setup, append, everything, page, places, say,
+    sequences,
+};
+use tidewire_proto::Lineage;
+
+/// Every place is a good place to begin after.
+pub async fn a_page_has_what_is_after_and_nothing_else(harness: &impl Harness) {
+    let log = harness.fresh(&Setup::default()).await;
+    for number in 1..=30 {
+        append(&log, vec![say(if number % 3 == 0 { "chat/a" } else { "chat/b" }, number)]).await;
+    }
+    for after in 0..=31 {
+        let read = page(&log, &["chat/a"], after, ALL).await;
+        let expected: Vec<u64> = (1..=30).filter(|n| n % 3 == 0 && *n > after).collect();
+        assert_eq!(sequences(&read.entries), expected, "after {after}");
+        assert_eq!((read.through.0, read.lost), (30.max(after), None));
+    }
+    assert!(everything(&log, &["chat/none"]).await.is_empty());
+    assert!(everything(&log, &["other/none"]).await.is_empty());
+}
+
+/// Topics of one feature and of several, named in any order.
+pub async fn a_page_merges_its_topics_in_log_order(harness: &impl Harness) {
+    let log = harness.fresh(&Setup::default()).await;
+    let names = ["feed/z", "chat/a", "chat/b"];
+    for number in 0..60 {
+        append(&log, vec![say(names[number * 7 % 3], number), say("feed/other", number)]).await;
+    }
+    let read = page(&log, &names, 10, ALL).await;
+    assert_eq!(sequences(&read.entries), (11..120).step_by(2).collect::<Vec<_>>());
+    assert_eq!(read.through, Sequence(120));
+    let two = page(&log, &["chat/b", "chat/a", "chat/a"], 0, ALL).await;
+    assert_eq!(two.entries.len(), 40, "a topic named twice counts once");
+}
+
+/// Most entries, most bytes, but at least one entry; `through` is then the last one.
+pub async fn a_page_is_cut_by_entries_and_bytes_and_says_how_far_it_goes(harness: &impl Harness) {
+    let log = harness.fresh(&Setup::default()).await;
+    for number in 1..=10 {
+        append(&log, vec![say("chat/a", "x".repeat(100)), say("chat/b", number)]).await;
+    }
+    let cut = |entries, bytes| PageLimit { entries, bytes };
+    let three = page(&log, &["chat/a"], 2, cut(3, usize::MAX)).await;
+    assert_eq!((sequences(&three.entries), three.through.0), (vec![3, 5, 7], 7));
+    let bytes = page(&log, &["chat/a"], 0, cut(100, 250)).await;
+    assert_eq!((sequences(&bytes.entries), bytes.through.0), (vec![1, 3], 3));
+    let exact = page(&log, &["chat/a"], 0, cut(100, 300)).await;
+    assert_eq!(sequences(&exact.entries), [1, 3, 5]);
+    let first = page(&log, &["chat/a"], 0, cut(100, 1)).await;
+    assert_eq!((sequences(&first.entries), first.through.0), (vec![1], 1));
+    let just = page(&log, &["chat/a"], 0, cut(10, usize::MAX)).await;
+    assert_eq!((just.entries.len(), just.through.0), (10, 20), "nothing is left, so not cut");
+    let (mut after, mut seen) = (0, vec![]);
+    while after < 20 {
+        let read = page(&log, &["chat/a", "chat/b"], after, cut(3, usize::MAX)).await;
+        assert!(read.through.0 > after, "a page moves on");
+        seen.extend(sequences(&read.entries));
+        after = read.through.0;
+    }
+    assert_eq!(seen, (1..=20).collect::<Vec<_>>(), "page after page: all of it, once");
+}
+
+/// The limit 0 is how continuity is checked.
+pub async fn a_page_of_nothing_still_says_what_was_lost(harness: &impl Harness) {
+    let none = PageLimit { entries: 0, bytes: usize::MAX };
+    let log = harness.fresh(&Setup::default()).await;
+    append(&log, vec![say("chat/a", 1), say("chat/b", 2)]).await;
+    let read = page(&log, &["chat/a"], 0, none).await;
+    assert_eq!((read.entries.len(), read.through.0, read.lost), (0, 0, None));
+    assert_eq!(page(&log, &["chat/a"], 1, none).await.through, Sequence(2), "nothing is left");
+    fill_short(harness, &log, 60).await;
+    let all = page(&log, &["short/0"], 0, ALL).await;
+    let read = page(&log, &["short/0"], 0, none).await;
+    assert_eq!((read.entries.len(), read.lost), (0, all.lost));
+    assert!(all.lost.is_some(), "the harness' retention has dropped something");
+}
+
+/// So a reader of a quiet topic does not fall behind.
+pub async fn an_empty_page_moves_the_cursor_to_the_newest_place(harness: &impl Harness) {
+    let log = harness.fresh(&Setup::default()).await;
+    assert_eq!(page(&log, &["chat/a"], 0, ALL).await.through, Sequence::ZERO);
+    append(&log, (0..5).map(|number| say("chat/b", number)).collect()).await;
+    let read = page(&log, &["chat/a"], 0, ALL).await;
+    assert_eq!((read.entries.len(), read.through.0), (0, 5));
+    assert_eq!(page(&log, &["chat/a"], 9, ALL).await.through, Sequence(9), "never back");
+}
+
+/// `lost` is the newest dropped place after the asked one, and only of the asked topics.
+pub async fn a_loss_is_told_exactly_where_something_was_lost(harness: &impl Harness) {
+    let log = harness.fresh(&Setup::default()).await;
+    append(&log, vec![say("short/early", "gone soon"), say("chat/a", "kept")]).await;
+    let sent = fill_short(harness, &log, 90).await;
+    let mut any = false;
+    for (name, sent) in &sent {
+        let read = page(&log, &[name], 0, ALL).await;
+        let held: BTreeSet<_> = sequences(&read.entries).into_iter().collect();
+        let dropped = sent.iter().filter(|place| !held.contains(place)).max().copied();
+        assert_eq!(read.lost.map(|lost| lost.0), dropped, "{name}");
+        let Some(dropped) = dropped else { continue };
+        any = true;
+        assert_eq!(page(&log, &[name], dropped, ALL).await.lost, None, "{name}: after the loss");
+        let before = page(&log, &[name], dropped - 1, ALL).await;
+        assert_eq!(before.lost, Some(Sequence(dropped)), "{name}: just before the loss");
+    }
+    assert!(any, "the harness' retention has dropped something");
+    assert_eq!(page(&log, &["short/early"], 0, ALL).await.lost, Some(Sequence(1)));
+    assert_eq!(page(&log, &["short/early"], 1, ALL).await.lost, None);
+    assert_eq!(page(&log, &["short/never"], 0, ALL).await.lost, None, "it had nothing to lose");
+    let both = page(&log, &["chat/a", "short/early"], 0, ALL).await;
+    assert_eq!(both.lost, Some(Sequence(1)));
+}
+
+/// Old enough goes in time, younger stays, and a clock that goes back deletes nothing.
+pub async fn an_age_drops_nothing_early_and_a_clock_that_goes_back_nothing_at_all(
+    harness: &impl Harness,
+) {
+    let setup = Setup::default();
+    let hour = Duration::from_secs(3600);
+    let log = harness.fresh(&setup).await;
+    append(&log, vec![say("brief/a", "old")]).await;
+    harness.retain(&log).await;
+    setup.clock.advance(hour);
+    harness.retain(&log).await;
+    assert_eq!(everything(&log, &["brief/a"]).await.len(), 1, "exactly as old as allowed");
+    append(&log, vec![say("brief/a", "young")]).await;
+    setup.clock.set(1_000);
+    harness.retain(&log).await;
+    assert_eq!(everything(&log, &["brief/a"]).await.len(), 2, "the clock went back");
+    setup.clock.set(1_700_000_000_000);
+    setup.clock.advance(hour + hour / 2);
+    harness.retain(&log).await;
+    let read = page(&log, &["brief/a"], 0, ALL).await;
+    assert_eq!((sequences(&read.entries), read.lost), (vec![2], Some(Sequence(1))));
+    setup.clock.advance(hour);
+    harness.retain(&log).await;
+    let read = page(&log, &["brief/a"], 0, ALL).await;
+    assert_eq!((read.entries.len(), read.lost), (0, Some(Sequence(2))));
+    let bounds = log.bounds();
+    assert_eq!((bounds.oldest, bounds.newest), (Sequence(2), Sequence(2)), "it holds nothing");
+}
+
+/// Oldest, newest and the life that runs.
+pub async fn the_bounds_are_the_ends_of_the_log(harness: &impl Harness) {
+    let log = harness.fresh(&Setup::default()).await;
+    let new = log.bounds();
+    assert_eq!((new.oldest, new.newest), (Sequence::ZERO, Sequence::ZERO));
+    assert_eq!(*new.lineage, Lineage::new(new.lineage.epoch()), "one life");
+    append(&log, vec![say("short/0", "x"), say("short/1", "y")]).await;
+    let bounds = log.bounds();
+    assert_eq!((bounds.oldest, bounds.newest), (Sequence::ZERO, Sequence(2)));
+    let sent = fill_short(harness, &log, 60).await;
+    let names: Vec<_> = sent.keys().map(String::as_str).collect();
+    let held = everything(&log, &names).await;
+    assert!(held[0].sequence.0 > 1, "the harness' retention has dropped something");
+    assert_eq!(log.bounds().oldest.0, held[0].sequence.0 - 1);
+    assert_eq!(log.bounds().newest.0, 62);
+}
+
+/// Fills `short/0` to `short/2` until retention has dropped some of it. Answers who got what.
+pub(super) async fn fill_short<H: Harness>(
+    harness: &H,
+    log: &H::Log,
+    count: usize,
+) -> BTreeMap<String, Vec<u64>> {
+    let mut sent: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for number in 0..count {
+        let name = format!("short/{}", number % 3);
+        let receipts = append(log, vec![say(&name, "x".repeat(300))]).await;
+        sent.entry(name).or_default().extend(places(&receipts));
+        if number % 6 == 5 {
+            harness.retain(log).await;
+        }
+    }
+    sent
+}

@@ -1,0 +1,217 @@
+//! What the log knows in memory, under one short lock: where everything stands. No I/O.
+//!
+//! Invariant: what is in here is committed. Readers take what they need and leave; they never hold
+//! the lock while they read a file.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tidewire_proto::{Entry, Sequence, Topic};
+
+use crate::{
+    losses::Losses,
+    recent::Recent,
+    retention::UNDECLARED,
+    segment::Segment,
+    wal::{Noted, SealedWal, WalFile, WalIndex},
+};
+
+/// The sorted files of one class, oldest first.
+pub(crate) type Segments = Arc<Vec<Arc<Segment>>>;
+
+/// Everything that changes.
+pub(crate) struct State {
+    pub(crate) newest: Sequence,
+    pub(crate) recent: Recent,
+    pub(crate) wal: Arc<WalFile>,
+    pub(crate) index: WalIndex,
+    /// Oldest first.
+    pub(crate) sealed: Vec<Arc<SealedWal>>,
+    pub(crate) classes: BTreeMap<Arc<str>, Segments>,
+    pub(crate) losses: Arc<Losses>,
+}
+
+/// An entry that has just become as safe as it asked.
+pub(crate) struct Fresh {
+    pub(crate) class: Arc<str>,
+    pub(crate) topic: u64,
+    pub(crate) offset: u64,
+    pub(crate) noted: Noted,
+    pub(crate) entry: Arc<Entry>,
+}
+
+/// A topic that somebody looks for.
+#[derive(Clone)]
+pub(crate) struct Wanted {
+    pub(crate) topic: Topic,
+    pub(crate) hash: u64,
+    /// The class it is kept in, or was while its feature was not declared.
+    pub(crate) classes: [Arc<str>; 2],
+}
+
+/// Where the entries of one topic stand, at one moment. Nothing here is read yet.
+pub(crate) struct Places {
+    pub(crate) wanted: Wanted,
+    pub(crate) segments: Vec<Segments>,
+    pub(crate) wals: Vec<(Arc<WalFile>, Vec<(Sequence, u32)>)>,
+    pub(crate) recent: Vec<Arc<Entry>>,
+}
+
+/// What one read needs, at one moment.
+pub(crate) struct Plan {
+    pub(crate) after: Sequence,
+    pub(crate) newest: Sequence,
+    pub(crate) floor: Sequence,
+    pub(crate) lost: Option<Sequence>,
+    pub(crate) topics: Vec<Places>,
+}
+
+/// A piece of the log in which the next entries in log order are found.
+pub(crate) enum Piece {
+    /// A class's first file that reaches further, and where its next file begins, if there is one.
+    Segment(Arc<Segment>, Option<Sequence>),
+    /// The positions in an unsorted file; cut short or not; where the next such file begins.
+    Wal(Arc<WalFile>, Vec<(Sequence, u32)>, Option<Sequence>),
+}
+
+impl State {
+    /// Takes in what was committed.
+    pub(crate) fn publish(&mut self, fresh: Vec<Fresh>) {
+        for Fresh { class, topic, offset, noted, entry } in fresh {
+            self.index.push(&class, topic, offset, &noted);
+            self.newest = entry.sequence;
+            self.recent.push(topic, entry);
+        }
+    }
+
+    /// The place before the oldest entry of any topic.
+    pub(crate) fn oldest(&self) -> Sequence {
+        let firsts = self.classes.values().filter_map(|segments| segments.first());
+        let sorted = firsts.map(|segment| segment.footer.oldest).min();
+        let unsorted = self.sealed.first().map(|sealed| &sealed.index);
+        let unsorted = unsorted.unwrap_or(&self.index);
+        let unsorted = (!unsorted.is_empty()).then(|| unsorted.before());
+        sorted
+            .map(|oldest| Sequence(oldest.0.saturating_sub(1)))
+            .or(unsorted)
+            .unwrap_or(self.newest)
+    }
+
+    /// Where to find the topics' entries after a place: at most `limit` in each kind of file.
+    pub(crate) fn plan(&self, wanted: Vec<Wanted>, after: Sequence, limit: usize) -> Plan {
+        let floor = self.recent.floor();
+        let lost = wanted.iter().map(|wanted| {
+            let [class, other] = &wanted.classes;
+            self.losses.of(wanted.hash, [class, other])
+        });
+        let lost = lost.max().filter(|&lost| lost > after);
+        let topics = wanted.into_iter().map(|wanted| self.places(wanted, after, limit)).collect();
+        Plan { after, newest: self.newest, floor, lost, topics }
+    }
+
+    fn places(&self, wanted: Wanted, after: Sequence, limit: usize) -> Places {
+        let (hash, floor) = (wanted.hash, self.recent.floor());
+        let recent = self.recent.of_topic(hash, wanted.topic.as_str(), after, limit);
+        let (mut segments, mut wals) = (Vec::new(), Vec::new());
+        if after < floor {
+            let held = wanted.classes.iter().filter_map(|class| self.classes.get(class));
+            segments.extend(held.cloned());
+            let unsorted = self.sealed.iter().map(|sealed| (&sealed.wal, &sealed.index));
+            let mut left = limit;
+            for (wal, index) in unsorted.chain([(&self.wal, &self.index)]) {
+                let classes = wanted.classes.iter();
+                let found = classes.map(|class| index.positions(class, hash, (after, floor), left));
+                // A file knows a feature as declared or as not, so only one of these has any.
+                let found = found.max_by_key(Vec::len).unwrap_or_default();
+                left -= found.len().min(left);
+                if !found.is_empty() {
+                    wals.push((Arc::clone(wal), found));
+                }
+            }
+        }
+        Places { wanted, segments, wals, recent }
+    }
+
+    /// The pieces that together hold the next entries after a place, of all topics.
+    pub(crate) fn next_pieces(&self, after: Sequence, limit: usize) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        for segments in self.classes.values() {
+            let at = segments.partition_point(|segment| segment.footer.newest <= after);
+            if let Some(segment) = segments.get(at) {
+                let next = segments.get(at + 1).map(|next| next.footer.oldest);
+                pieces.push(Piece::Segment(Arc::clone(segment), next));
+            }
+        }
+        let unsorted = self.sealed.iter().map(|sealed| (&sealed.wal, &sealed.index));
+        let mut unsorted = unsorted.chain([(&self.wal, &self.index)]);
+        if let Some((wal, index)) = unsorted.find(|(_, index)| index.last() > after) {
+            let next = unsorted.next().map(|(_, next)| Sequence(next.before().0 + 1));
+            pieces.push(Piece::Wal(Arc::clone(wal), index.all_after(after, limit), next));
+        }
+        pieces
+    }
+
+    /// Puts sorted files in the place of the unsorted one they were made from.
+    pub(crate) fn replace_sealed(&mut self, base: Sequence, sorted: Vec<Segment>) {
+        self.sealed.retain(|sealed| sealed.wal.head.base != base);
+        for segment in sorted {
+            let class = Arc::clone(&segment.class);
+            let segments = self.classes.entry(class).or_default();
+            Arc::make_mut(segments).push(Arc::new(segment));
+        }
+    }
+
+    /// Takes the oldest files of a class out, and what they held out of memory.
+    pub(crate) fn drop_oldest(&mut self, class: &str, count: usize, losses: Arc<Losses>) {
+        self.losses = losses;
+        let Some(segments) = self.classes.get_mut(class) else { return };
+        let gone: Vec<_> = segments.iter().take(count).cloned().collect();
+        Arc::make_mut(segments).drain(..gone.len());
+        if segments.is_empty() {
+            self.classes.remove(class);
+        }
+        let Some(last) = gone.last().map(|segment| segment.footer.last) else { return };
+        // The run says exactly which topics went; a class alone does not when features changed.
+        self.recent.drop_up_to(last, |entry| {
+            let topic = crate::record::topic_hash(entry.topic.as_str());
+            let held = |segment: &Arc<Segment>| {
+                entry.sequence >= segment.footer.oldest
+                    && segment.run(topic).is_some_and(|run| entry.sequence <= run.last)
+            };
+            gone.iter().any(held)
+        });
+    }
+
+    /// What a class holds that is not sorted yet.
+    pub(crate) fn unsorted_bytes(&self, class: &str) -> u64 {
+        let unsorted = self.sealed.iter().map(|sealed| &sealed.index).chain([&self.index]);
+        unsorted.filter_map(|index| index.classes.get(class)).map(|held| held.bytes).sum()
+    }
+}
+
+/// Which class a feature's topics are kept in.
+pub(crate) struct Classes {
+    declared: Vec<Arc<str>>,
+    undeclared: Arc<str>,
+}
+
+impl Classes {
+    /// The classes of these features, whose names come in alphabetical order.
+    pub(crate) fn new<'a>(features: impl Iterator<Item = &'a str>) -> Self {
+        Self { declared: features.map(Arc::from).collect(), undeclared: UNDECLARED.into() }
+    }
+
+    pub(crate) fn of(&self, feature: &str) -> &Arc<str> {
+        let at = self.declared.binary_search_by(|name| (**name).cmp(feature));
+        at.ok().and_then(|at| self.declared.get(at)).unwrap_or(&self.undeclared)
+    }
+
+    /// A topic and where to look for it. A feature that is declared now may not have been when the
+    /// entry was sorted, and the other way round.
+    pub(crate) fn wanted(&self, topic: &Topic) -> Wanted {
+        Wanted {
+            topic: topic.clone(),
+            hash: crate::record::topic_hash(topic.as_str()),
+            classes: [topic.feature().into(), Arc::clone(&self.undeclared)],
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! [`App`]: what every door shares. No door's own business is here.
+
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{HeaderMap, header};
+use tidewire_core::{
+    Credential, Gate, Hub, Peer,
+    clock::{Clock, Random},
+    session::refused,
+};
+use tidewire_proto::{Code, Epoch, WireError};
+use tokio::sync::watch;
+
+use crate::{config::Origins, ticket::Tickets};
+
+/// A handle on what the doors share. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Shared>);
+
+/// What the doors share.
+pub(crate) struct Shared {
+    pub(crate) hub: Hub,
+    pub(crate) gate: Arc<dyn Gate>,
+    pub(crate) origins: Origins,
+    pub(crate) prefix: String,
+    /// Is this `tidewire dev`: the live page and the echo socket are there.
+    pub(crate) dev: bool,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) tickets: Tickets,
+    pub(crate) leaving: watch::Sender<bool>,
+    streams: AtomicUsize,
+}
+
+impl Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// What an [`App`] is made of.
+pub(crate) struct Parts {
+    pub(crate) hub: Hub,
+    pub(crate) gate: Arc<dyn Gate>,
+    pub(crate) origins: Origins,
+    pub(crate) prefix: String,
+    pub(crate) dev: bool,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+}
+
+impl App {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { hub, gate, origins, prefix, dev, clock, random } = parts;
+        let tickets = Tickets::new(Arc::clone(&random));
+        let leaving = watch::Sender::new(false);
+        let streams = AtomicUsize::new(0);
+        Self(Arc::new(Shared {
+            hub,
+            gate,
+            origins,
+            prefix,
+            dev,
+            clock,
+            random,
+            tickets,
+            leaving,
+            streams,
+        }))
+    }
+
+    /// Who sends this request: by its ticket if it shows one, else by its `Authorization`.
+    pub(crate) async fn admit(
+        &self,
+        headers: &HeaderMap,
+        ticket: Option<&str>,
+    ) -> Result<Arc<Peer>, WireError> {
+        if let Some(ticket) = ticket {
+            let peer = self.tickets.redeem(ticket);
+            return peer.ok_or_else(|| {
+                let message = "the ticket was used, has expired or never was: ask for a new one";
+                WireError::new(Code::TokenInvalid, message)
+            });
+        }
+        let token = bearer(headers)?;
+        let credential = token.map_or(Credential::None, Credential::Bearer);
+        self.gate.admit(credential).await.map_err(|refusal| {
+            let error = refused(refusal);
+            match (token, error.code) {
+                (None, Code::TokenInvalid) => WireError { code: Code::TokenMissing, ..error },
+                _ => error,
+            }
+        })
+    }
+
+    /// A name for a connection.
+    pub(crate) fn connection_name(&self) -> String {
+        format!("c{}", Epoch(self.random.next_u64()))
+    }
+
+    /// How long this client waits before it comes back after a loss: its own slot, from one to two
+    /// times the base.
+    pub(crate) fn retry(&self) -> Duration {
+        let base = self.hub.limits().retry_base;
+        base + self.random.up_to(base)
+    }
+
+    /// The slot of a client that is sent away by a restart: all of them spread over a window that
+    /// grows with their number, a millisecond each.
+    pub(crate) fn restart_slot(&self) -> Duration {
+        let base = self.hub.limits().retry_base;
+        let window = Duration::from_millis(self.streams.load(Ordering::Relaxed) as u64);
+        base + self.random.up_to(base.max(window))
+    }
+
+    /// Counts one open stream or socket, until it is dropped.
+    pub(crate) fn stream_guard(&self) -> StreamGuard {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        StreamGuard(self.clone())
+    }
+
+    /// Open streams and sockets.
+    pub(crate) fn streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// How long until this peer's access ends, if it ends.
+    pub(crate) fn access_left(&self, peer: &Peer) -> Option<Duration> {
+        let left = |expires_at_ms: u64| expires_at_ms.saturating_sub(self.clock.now_ms());
+        peer.expires_at_ms.map(left).map(Duration::from_millis)
+    }
+
+    /// Is the server going down?
+    pub(crate) fn is_leaving(&self) -> bool {
+        *self.leaving.borrow()
+    }
+}
+
+/// See [`App::stream_guard`].
+pub(crate) struct StreamGuard(App);
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Waits until access ends; for ever if it does not. Looks at the wall clock again now and then,
+/// because that is what a token means and it may have been moved.
+pub(crate) async fn access_ended(app: &App, peer: &Peer) {
+    const LOOK_AGAIN: Duration = Duration::from_secs(5);
+    loop {
+        match app.access_left(peer) {
+            None => std::future::pending().await,
+            Some(Duration::ZERO) => return,
+            Some(left) => tokio::time::sleep(left.min(LOOK_AGAIN)).await,
+        }
+    }
+}
+
+/// Waits until the server goes down.
+pub(crate) async fn left(leaving: &mut watch::Receiver<bool>) {
+    if leaving.wait_for(|leaving| *leaving).await.is_err() {
+        // The server is gone altogether, and this task will be soon.
+        std::future::pending().await
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, WireError> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let malformed = || {
+        let message = "`Authorization` is `Bearer` and a token";
+        WireError::new(Code::TokenInvalid, message)
+    };
+    let (scheme, token) =
+        value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(malformed)?;
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(Some(token.trim())) } else { Err(malformed()) }
+}

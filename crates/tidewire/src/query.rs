@@ -1,0 +1,116 @@
+//! What a reader's URL says: topics, the place to begin after, and how much.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use tidewire_core::{Filter, Limits};
+use tidewire_proto::{After, Code, WireError, json::topic_of};
+
+/// A reader's query, checked. Unknown parameters are passed over: caches and proxies add some.
+#[derive(Debug)]
+pub(crate) struct Query {
+    pub(crate) filter: Filter,
+    pub(crate) after: Option<After>,
+    pub(crate) limit: usize,
+    pub(crate) wait: Option<Duration>,
+    pub(crate) ticket: Option<String>,
+}
+
+/// Entries in a page that asks for no number.
+const LIMIT_DEFAULT: usize = 100;
+
+impl Query {
+    /// Parses a query string. `Last-Event-ID` wins over `after`: a browser sends the one it saw
+    /// last, while the URL keeps the one it began with.
+    pub(crate) fn parse(
+        query: Option<&str>,
+        headers: &HeaderMap,
+        limits: &Limits,
+    ) -> Result<Self, WireError> {
+        let (mut topics, mut after, mut ticket) = (Vec::new(), None, None);
+        let (mut limit, mut wait) = (LIMIT_DEFAULT.min(limits.page_entries_max), None);
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            match &*name {
+                "topic" => topics.push(topic_of(&value)?),
+                "after" => after = Some(cursor(&value)?),
+                "ticket" => ticket = Some(value.into_owned()),
+                "limit" => limit = number("limit", &value, 1, limits.page_entries_max as u64)? as usize,
+                "wait" => {
+                    let seconds = number("wait", &value, 0, limits.wait_max.as_secs())?;
+                    wait = Some(Duration::from_secs(seconds));
+                }
+                _ => {}
+            }
+        }
+        if let Some(last) = headers.get("last-event-id").filter(|last| !last.is_empty()) {
+            after = Some(cursor(&String::from_utf8_lossy(last.as_bytes()))?);
+        }
+        let most = limits.topics_per_stream_max;
+        if topics.len() > most {
+            let message = format!("one stream has at most {most} topics, this one asks for {}", topics.len());
+            return Err(WireError::new(Code::TooManyTopics, message));
+        }
+        let filter = Filter::new(topics).ok_or_else(|| {
+            WireError::new(Code::BadRequest, "name at least one topic: `?topic=chat/general`")
+        })?;
+        Ok(Self { filter, after, limit, wait, ticket })
+    }
+}
+
+fn cursor(text: &str) -> Result<After, WireError> {
+    After::parse(text).map_err(|error| WireError::new(Code::BadCursor, error.to_string()))
+}
+
+fn number(name: &str, text: &str, least: u64, most: u64) -> Result<u64, WireError> {
+    text.parse().ok().filter(|number| (least..=most).contains(number)).ok_or_else(|| {
+        let message = format!("`{name}` is a whole number from {least} to {most}");
+        WireError::new(Code::BadRequest, message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn parse(query: &str) -> Result<Query, WireError> {
+        Query::parse(Some(query), &HeaderMap::new(), &Limits::default())
+    }
+
+    #[test]
+    fn a_query_is_checked_part_by_part() {
+        let query = parse("topic=a&topic=chat%2Fb&after=k3f9.1&limit=1000&wait=60&x=y").unwrap();
+        assert_eq!(query.filter.topics().len(), 2);
+        assert_eq!((query.limit, query.wait), (1_000, Some(Duration::from_secs(60))));
+        for (text, code) in [
+            ("", Code::BadRequest),
+            ("topic=", Code::BadTopic),
+            ("topic=a&after=5", Code::BadCursor),
+            ("topic=a&limit=0", Code::BadRequest),
+            ("topic=a&limit=1001", Code::BadRequest),
+            ("topic=a&wait=61", Code::BadRequest),
+            ("topic=a&wait=-1", Code::BadRequest),
+        ] {
+            assert_eq!(parse(text).map_err(|error| error.code).err(), Some(code), "{text}");
+        }
+        let topics = |count: usize| {
+            (0..count).map(|n| format!("topic=t/{n}")).collect::<Vec<_>>().join("&")
+        };
+        assert!(parse(&topics(64)).is_ok());
+        assert_eq!(parse(&topics(65)).unwrap_err().code, Code::TooManyTopics);
+    }
+
+    #[test]
+    fn the_last_event_id_wins() {
+        let mut headers = HeaderMap::new();
+        let limits = Limits::default();
+        headers.insert("last-event-id", HeaderValue::from_static("k3f9.9"));
+        let query = Query::parse(Some("topic=a&after=k3f9.1"), &headers, &limits).unwrap();
+        assert_eq!(query.after, Some(After::parse("k3f9.9").unwrap()));
+        headers.insert("last-event-id", HeaderValue::from_static("other server's"));
+        let error = Query::parse(Some("topic=a"), &headers, &limits).unwrap_err();
+        assert_eq!(error.code, Code::BadCursor);
+        headers.insert("last-event-id", HeaderValue::from_static(""));
+        assert!(Query::parse(Some("topic=a"), &headers, &limits).unwrap().after.is_none());
+    }
+}

@@ -1,0 +1,43 @@
+//! `{prefix}/echo`, in `dev` only: sends back every text and binary message. The same codec as the
+//! real socket, for conformance suites and latency probes.
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use tidewire_proto::frame::Event;
+
+use super::{
+    handshake,
+    wire::{Lost, Wire},
+};
+use crate::{answer::Refused, app::App};
+
+/// The handler.
+pub(crate) async fn echo(State(app): State<App>, request: Request) -> Result<Response, Refused> {
+    let handshake = handshake::check(&request)?;
+    let guard = app.stream_guard();
+    Ok(handshake.accept(app, request, |mut wire| async move {
+        let _guard = guard;
+        if let Err(Lost::Broken { close_code, reason }) = repeat(&mut wire).await {
+            wire.close(close_code, &reason).await;
+        }
+    }))
+}
+
+async fn repeat(wire: &mut Wire) -> Result<(), Lost> {
+    loop {
+        match wire.hear().await? {
+            None | Some(Event::Pong(_)) => {}
+            Some(Event::Text(text)) => {
+                wire.send_text(std::str::from_utf8(&text).unwrap_or_default()).await?;
+            }
+            Some(Event::Binary(bytes)) => wire.send_binary(&bytes).await?,
+            Some(Event::Ping(payload)) => wire.send_pong(&payload).await?,
+            Some(Event::Close(close)) => {
+                wire.answer_close(close).await;
+                return Ok(());
+            }
+        }
+    }
+}

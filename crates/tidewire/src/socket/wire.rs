@@ -1,0 +1,177 @@
+//! [`Wire`]: an upgraded connection that speaks in whole messages.
+//!
+//! Framing is the codec's; here bytes are read and written, with a bound on every wait. Knows
+//! nothing of commands or topics.
+
+use std::{io, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tidewire_core::Limits;
+use tidewire_proto::frame::{self, CloseFrame, DecodeLimits, Decoder, Event, Role};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
+
+/// Bytes asked of the socket at once.
+const READ_BYTES: usize = 4 * 1024;
+/// Most bytes handed to the socket at once.
+const WRITE_BYTES: usize = 64 * 1024;
+/// Room for a command's words around its data, on top of the largest message.
+const COMMAND_BYTES: usize = 2 * 1024;
+
+/// A connection in whole messages.
+pub(super) struct Wire {
+    io: TokioIo<Upgraded>,
+    decoder: Decoder,
+    input: BytesMut,
+    slow_reader_timeout: Duration,
+    close_timeout: Duration,
+}
+
+/// Why a connection cannot go on.
+#[derive(Debug)]
+pub(super) enum Lost {
+    /// It ended, or nothing could be written for too long.
+    Gone,
+    /// The peer broke the protocol.
+    Broken {
+        /// What to close with.
+        close_code: u16,
+        /// Why, in a sentence.
+        reason: String,
+    },
+}
+
+impl Wire {
+    pub(super) fn new(io: TokioIo<Upgraded>, limits: &Limits) -> Self {
+        // Binary data may come as base64 inside JSON.
+        let message_bytes_max = limits.message_bytes_max / 3 * 4 + COMMAND_BYTES;
+        let decode = DecodeLimits { message_bytes_max, fragments_max: limits.fragments_max };
+        Self {
+            io,
+            decoder: Decoder::new(Role::Server, decode),
+            input: BytesMut::new(),
+            slow_reader_timeout: limits.slow_reader_timeout,
+            close_timeout: limits.close_timeout,
+        }
+    }
+
+    /// Waits for bytes or for the rest of a message. `None`: bytes came, but no message is whole.
+    /// Cancel-safe.
+    pub(super) async fn hear(&mut self) -> Result<Option<Event>, Lost> {
+        if let Some(event) = self.decode()? {
+            return Ok(Some(event));
+        }
+        self.input.reserve(READ_BYTES);
+        match self.io.read_buf(&mut self.input).await {
+            Ok(0) | Err(_) => Err(Lost::Gone),
+            Ok(_) => self.decode(),
+        }
+    }
+
+    fn decode(&mut self) -> Result<Option<Event>, Lost> {
+        if self.input.is_empty() {
+            return Ok(None);
+        }
+        let event = self.decoder.feed(&mut self.input).map_err(|error| Lost::Broken {
+            close_code: error.close_code(),
+            reason: error.to_string(),
+        })?;
+        if self.input.is_empty() {
+            // An idle connection keeps no buffer of its last message.
+            self.input = BytesMut::new();
+        }
+        Ok(event)
+    }
+
+    pub(super) async fn send_text(&mut self, text: &str) -> Result<(), Lost> {
+        let mut out = BytesMut::with_capacity(text.len() + 10);
+        frame::encode_text(&mut out, text);
+        self.write(&out).await
+    }
+
+    pub(super) async fn send_binary(&mut self, bytes: &[u8]) -> Result<(), Lost> {
+        let mut out = BytesMut::with_capacity(bytes.len() + 10);
+        frame::encode_binary(&mut out, bytes);
+        self.write(&out).await
+    }
+
+    pub(super) async fn send_ping(&mut self, payload: &[u8]) -> Result<(), Lost> {
+        let mut out = BytesMut::new();
+        frame::encode_ping(&mut out, payload);
+        self.write(&out).await
+    }
+
+    pub(super) async fn send_pong(&mut self, payload: &[u8]) -> Result<(), Lost> {
+        let mut out = BytesMut::new();
+        frame::encode_pong(&mut out, payload);
+        self.write(&out).await
+    }
+
+    /// Writes frames, several at a time.
+    pub(super) async fn send_frames(&mut self, frames: Vec<Bytes>) -> Result<(), Lost> {
+        if let [frame] = frames.as_slice() {
+            return self.write(frame).await;
+        }
+        let mut out = BytesMut::new();
+        for frame in frames {
+            if !out.is_empty() && out.len() + frame.len() > WRITE_BYTES {
+                self.write(&out).await?;
+                out.clear();
+            }
+            out.extend_from_slice(&frame);
+        }
+        self.write(&out).await
+    }
+
+    async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Lost> {
+        while !bytes.is_empty() {
+            let written = timeout(self.slow_reader_timeout, self.io.write(bytes)).await;
+            match written {
+                Ok(Ok(count)) if count > 0 => bytes = bytes.get(count..).unwrap_or_default(),
+                Ok(_) => return Err(Lost::Gone),
+                Err(_) => {
+                    tracing::info!("a socket accepted nothing for too long and is closed");
+                    return Err(Lost::Gone);
+                }
+            }
+        }
+        timeout(self.slow_reader_timeout, self.io.flush())
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(|_| Lost::Gone)
+    }
+
+    /// Begins the close handshake (RFC 6455 §7.1.2) and waits for the peer's half, for a while.
+    pub(super) async fn close(&mut self, code: u16, reason: &str) {
+        let limit = self.close_timeout;
+        let mut out = BytesMut::new();
+        frame::encode_close(&mut out, code, reason);
+        if self.write(&out).await.is_err() {
+            return;
+        }
+        let peers_half = async {
+            loop {
+                match self.hear().await {
+                    Ok(Some(Event::Close(_))) | Err(Lost::Gone) => return,
+                    // After a broken frame there is nothing left to understand, only an end to see.
+                    Ok(_) | Err(Lost::Broken { .. }) => self.input.clear(),
+                }
+            }
+        };
+        let _ = timeout(limit, peers_half).await;
+        let _ = timeout(limit, self.io.shutdown()).await;
+    }
+
+    /// Answers the peer's close with its own code (RFC 6455 §5.5.1) and ends the connection.
+    pub(super) async fn answer_close(&mut self, close: Option<CloseFrame>) {
+        const NO_STATUS: u16 = 1005;
+        let mut out = BytesMut::new();
+        frame::encode_close(&mut out, close.map_or(NO_STATUS, |close| close.code), "");
+        let _ = self.write(&out).await;
+        let _ = timeout(self.close_timeout, self.io.shutdown()).await;
+    }
+}

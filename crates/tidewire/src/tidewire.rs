@@ -1,0 +1,195 @@
+//! [`Tidewire`]: an open server, to be served or to be mounted in an app's own router.
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc};
+
+use axum::Router;
+use tidewire_core::{
+    Gate, Hub, Log, MemoryLog, OpenGate,
+    clock::{Clock, Random, SystemClock, SystemRandom},
+    log::memory::MemoryBounds,
+};
+use crate::disk_stub::{DiskLog, DiskSettings, OpenError};
+use tokio::net::TcpListener;
+
+use crate::{
+    app::{App, Parts},
+    config::Settings,
+    routes, serve,
+    tls::{self, TlsError},
+    token::{KeyError, TokenGate},
+};
+
+/// An open Tidewire: a log, a hub on it, and the doors.
+pub struct Tidewire {
+    app: App,
+    router: Router,
+    settings: Settings,
+    disk: Option<Arc<DiskLog>>,
+}
+
+/// Why it could not be opened or served.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The folder of the log.
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    /// The keys that check tokens.
+    #[error(transparent)]
+    Gate(#[from] KeyError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The listener.
+    #[error(transparent)]
+    Listen(#[from] io::Error),
+}
+
+/// Opens a [`Tidewire`]. Without other words: the embedded log in the settings' folder, and the
+/// settings' tokens.
+pub struct Builder {
+    settings: Settings,
+    dev: bool,
+    log: Option<Arc<dyn Log>>,
+    gate: Option<Arc<dyn Gate>>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+}
+
+impl Builder {
+    /// As `tidewire dev` does: nobody needs a token, the live page and the echo socket are there,
+    /// and only requests to this machine's own names are answered.
+    #[must_use]
+    pub fn dev(mut self) -> Self {
+        self.dev = true;
+        self
+    }
+
+    /// Keeps entries in this log instead.
+    #[must_use]
+    pub fn log(mut self, log: Arc<dyn Log>) -> Self {
+        self.log = Some(log);
+        self
+    }
+
+    /// Asks this gate instead.
+    #[must_use]
+    pub fn gate(mut self, gate: Arc<dyn Gate>) -> Self {
+        self.gate = Some(gate);
+        self
+    }
+
+    /// Takes the time of day from here instead.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Takes randomness from here instead.
+    #[must_use]
+    pub fn random(mut self, random: Arc<dyn Random>) -> Self {
+        self.random = random;
+        self
+    }
+
+    /// Opens the log and the hub. Reads the disk, so it may take a moment.
+    ///
+    /// # Errors
+    /// [`StartError`] says what cannot be used, and what to do about it.
+    pub async fn open(self) -> Result<Tidewire, StartError> {
+        let Self { settings, dev, log, gate, clock, random } = self;
+        let features = Arc::new(settings.features.clone());
+        let limits = settings.limits.clone();
+        let gate = match gate {
+            Some(gate) => gate,
+            None if dev => Arc::new(OpenGate),
+            None => Arc::new(TokenGate::new(&settings.auth, &limits, Arc::clone(&clock))?),
+        };
+        let (log, disk): (Arc<dyn Log>, _) = match log {
+            Some(log) => (log, None),
+            None => {
+                let disk = DiskSettings::new(Arc::clone(&features), limits.clone());
+                let (folder, clock, random) =
+                    (settings.data.clone(), Arc::clone(&clock), Arc::clone(&random));
+                let opening = move || DiskLog::open(&folder, disk, clock, &*random);
+                let opened = tokio::task::spawn_blocking(opening).await;
+                let disk = Arc::new(opened.map_err(|error| io::Error::other(error.to_string()))??);
+                (Arc::clone(&disk) as Arc<dyn Log>, Some(disk))
+            }
+        };
+        let bounds = MemoryBounds::default();
+        let passing =
+            MemoryLog::new(Arc::clone(&features), &limits, bounds, Arc::clone(&clock), &*random);
+        let hub = Hub::new(log, Arc::new(passing), features, limits);
+        let app = App::new(Parts {
+            hub,
+            gate,
+            origins: settings.origins.clone(),
+            prefix: settings.prefix.clone(),
+            dev,
+            clock,
+            random,
+        });
+        Ok(Tidewire { router: routes::router(app.clone()), app, settings, disk })
+    }
+}
+
+impl Tidewire {
+    /// Begins to describe a server.
+    #[must_use]
+    pub fn builder(settings: Settings) -> Builder {
+        Builder {
+            settings,
+            dev: false,
+            log: None,
+            gate: None,
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+        }
+    }
+
+    /// The middle: publish and subscribe from your own code.
+    #[must_use]
+    pub fn hub(&self) -> &Hub {
+        &self.app.hub
+    }
+
+    /// The doors, for an app's own router. The app's server then has to bound connections, headers
+    /// and slow readers itself; [`serve`](Self::serve) does all that.
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// Binds the settings' address.
+    ///
+    /// # Errors
+    /// When it cannot be bound; the message says why and what to do.
+    pub async fn bind(&self) -> io::Result<TcpListener> {
+        serve::bind(self.settings.listen).await
+    }
+
+    /// The URL at which a listener of this server is reached.
+    #[must_use]
+    pub fn url(&self, address: SocketAddr) -> String {
+        let scheme = if self.settings.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{address}/")
+    }
+
+    /// Serves until `shutdown` is done; then everybody is sent away with a slot, and the log is
+    /// closed.
+    ///
+    /// # Errors
+    /// [`StartError::Tls`] when the certificate cannot be used.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), StartError> {
+        let tls = self.settings.tls.as_ref().map(tls::acceptor).transpose()?;
+        serve::serve(self.app, self.router, listener, tls, shutdown).await;
+        if let Some(disk) = self.disk {
+            disk.close().await;
+        }
+        Ok(())
+    }
+}
