@@ -160,7 +160,7 @@ export async function browser(t) {
 }
 
 // What a browser writes on its console when a server is gone. Anything else is a defect.
-const EXPECTED = /ERR_CONNECTION_(REFUSED|RESET|CLOSED)|ERR_EMPTY_RESPONSE|ERR_INCOMPLETE_CHUNKED_ENCODING|WebSocket connection to .* failed/
+const EXPECTED = /net::ERR_(CONNECTION_(REFUSED|RESET|CLOSED)|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING)|closed before receiving a handshake response/
 
 /** A window of its own: other storage, other cookies. `before` may change the page before it loads;
  *  `complaints` gathers unexpected errors. */

@@ -269,7 +269,8 @@ test('it runs under a strict Content-Security-Policy', async (t) => {
     const policy = `default-src 'none'; script-src ${hashOf(html, 'script')}; style-src ${hashOf(html, 'style')}; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`
     await route.fulfill({ response: answer, body: html, headers: { ...answer.headers(), 'content-security-policy': policy } })
   })
-  const page = await openWindow(await browser(t), server.url, { before })
+  // A page that the test served itself does not count as local, so it needs leave to talk to a local server.
+  const page = await openWindow(await browser(t), server.url, { before, permissions: ['local-network-access'] })
   await live(page)
   for (const column of COLUMNS) {
     await send(page, column, `by ${column}`)

@@ -88,7 +88,9 @@ async fn run(settings: Settings, dev: bool) -> anyhow::Result<ExitCode> {
         println!("  live page {url}");
         println!("  plan      {url}{}/plan", prefix.trim_start_matches('/'));
         println!("  try       tidewire tail notifications/everyone --url {url}");
-        println!("            tidewire publish notifications/everyone '{{\"text\":\"hi\"}}' --url {url}");
+        println!(
+            "            tidewire publish notifications/everyone '{{\"text\":\"hi\"}}' --url {url}"
+        );
         println!("  this is dev mode: no token needed, this machine only");
     }
     server.serve(listener, shutdown()).await?;

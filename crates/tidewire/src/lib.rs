@@ -57,9 +57,9 @@ mod serve;
 mod socket;
 mod sse;
 mod ticket;
+mod tidewire;
 mod tls;
 pub mod token;
-mod tidewire;
 
 pub use config::Settings;
 pub use tidewire::{Builder, StartError, Tidewire};

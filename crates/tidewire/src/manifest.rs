@@ -6,7 +6,11 @@ use serde::Serialize;
 use tidewire_core::{Feature, History};
 use tidewire_proto::sse::PROTOCOL;
 
-use crate::{answer::{Refused, json_response}, app::App, config::units};
+use crate::{
+    answer::{Refused, json_response},
+    app::App,
+    config::units,
+};
 
 #[derive(Serialize)]
 struct Manifest<'a> {
@@ -37,10 +41,7 @@ struct Answers {
 }
 
 /// The handler.
-pub(crate) async fn plan(
-    State(app): State<App>,
-    headers: HeaderMap,
-) -> Result<Response, Refused> {
+pub(crate) async fn plan(State(app): State<App>, headers: HeaderMap) -> Result<Response, Refused> {
     app.admit(&headers, None).await?;
     let limits = app.hub.limits();
     let features = app.hub.features();

@@ -92,10 +92,11 @@ fn push(out: &mut String, published: Published) {
 
 async fn read_body(app: &App, body: Body, bytes_max: usize) -> Result<Bytes, WireError> {
     let limit = app.hub.limits().body_timeout;
-    let collected = timeout(limit, Limited::new(body, bytes_max).collect()).await.map_err(|_| {
-        let message = format!("the body did not arrive within {} s", limit.as_secs());
-        WireError::new(Code::Timeout, message)
-    })?;
+    let collected =
+        timeout(limit, Limited::new(body, bytes_max).collect()).await.map_err(|_| {
+            let message = format!("the body did not arrive within {} s", limit.as_secs());
+            WireError::new(Code::Timeout, message)
+        })?;
     match collected {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {

@@ -34,7 +34,9 @@ impl Query {
                 "topic" => topics.push(topic_of(&value)?),
                 "after" => after = Some(cursor(&value)?),
                 "ticket" => ticket = Some(value.into_owned()),
-                "limit" => limit = number("limit", &value, 1, limits.page_entries_max as u64)? as usize,
+                "limit" => {
+                    limit = number("limit", &value, 1, limits.page_entries_max as u64)? as usize
+                }
                 "wait" => {
                     let seconds = number("wait", &value, 0, limits.wait_max.as_secs())?;
                     wait = Some(Duration::from_secs(seconds));
@@ -47,7 +49,8 @@ impl Query {
         }
         let most = limits.topics_per_stream_max;
         if topics.len() > most {
-            let message = format!("one stream has at most {most} topics, this one asks for {}", topics.len());
+            let message =
+                format!("one stream has at most {most} topics, this one asks for {}", topics.len());
             return Err(WireError::new(Code::TooManyTopics, message));
         }
         let filter = Filter::new(topics).ok_or_else(|| {
@@ -93,9 +96,8 @@ mod tests {
         ] {
             assert_eq!(parse(text).map_err(|error| error.code).err(), Some(code), "{text}");
         }
-        let topics = |count: usize| {
-            (0..count).map(|n| format!("topic=t/{n}")).collect::<Vec<_>>().join("&")
-        };
+        let topics =
+            |count: usize| (0..count).map(|n| format!("topic=t/{n}")).collect::<Vec<_>>().join("&");
         assert!(parse(&topics(64)).is_ok());
         assert_eq!(parse(&topics(65)).unwrap_err().code, Code::TooManyTopics);
     }

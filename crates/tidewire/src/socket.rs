@@ -14,7 +14,9 @@ use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use tidewire_core::{Credential, Filter, News, Session};
 use tidewire_proto::{
-    After, Code, Message, Topic, WireError, frame::Event, json, ws,
+    After, Code, Message, Topic, WireError,
+    frame::Event,
+    json, ws,
     ws::{Command, Request as Asked, RequestError},
 };
 use tokio::{

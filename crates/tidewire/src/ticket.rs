@@ -30,11 +30,8 @@ impl Tickets {
 
     /// A new ticket for this peer; nothing when too many wait.
     pub(crate) fn issue(&self, peer: Arc<Peer>) -> Option<String> {
-        let ticket = format!(
-            "t{}-{}",
-            Epoch(self.random.next_u64()),
-            Epoch(self.random.next_u64())
-        );
+        let ticket =
+            format!("t{}-{}", Epoch(self.random.next_u64()), Epoch(self.random.next_u64()));
         let now = Instant::now();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() >= TICKETS_MAX {

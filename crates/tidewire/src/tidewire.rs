@@ -2,13 +2,13 @@
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
+use crate::disk_stub::{DiskLog, DiskSettings, OpenError};
 use axum::Router;
 use tidewire_core::{
     Gate, Hub, Log, MemoryLog, OpenGate,
     clock::{Clock, Random, SystemClock, SystemRandom},
     log::memory::MemoryBounds,
 };
-use crate::disk_stub::{DiskLog, DiskSettings, OpenError};
 use tokio::net::TcpListener;
 
 use crate::{
