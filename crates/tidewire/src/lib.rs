@@ -46,7 +46,6 @@ mod answer;
 mod app;
 pub mod config;
 mod cors;
-mod disk_stub;
 mod events;
 mod io;
 mod manifest;

@@ -2,13 +2,13 @@
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
-use crate::disk_stub::{DiskLog, DiskSettings, OpenError};
 use axum::Router;
 use tidewire_core::{
     Gate, Hub, Log, MemoryLog, OpenGate,
     clock::{Clock, Random, SystemClock, SystemRandom},
     log::memory::MemoryBounds,
 };
+use tidewire_disk::{DiskLog, DiskSettings, OpenError};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -108,7 +108,11 @@ impl Builder {
         let (log, disk): (Arc<dyn Log>, _) = match log {
             Some(log) => (log, None),
             None => {
-                let disk = DiskSettings::new(Arc::clone(&features), limits.clone());
+                let disk = DiskSettings {
+                    features: Arc::clone(&features),
+                    limits: limits.clone(),
+                    ..DiskSettings::default()
+                };
                 let (folder, clock, random) =
                     (settings.data.clone(), Arc::clone(&clock), Arc::clone(&random));
                 let opening = move || DiskLog::open(&folder, disk, clock, &*random);

@@ -1,0 +1,68 @@
+//! The finished binary, run from outside.
+
+#![allow(dead_code)]
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+/// Longest that a test waits for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The binary under test.
+pub(crate) fn tidewire() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidewire"));
+    // A developer's own variables must not change what is tested.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEWIRE_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A server in a process of its own.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) url: String,
+}
+
+impl Process {
+    /// `tidewire dev` on a free port over this folder; returns when it listens.
+    pub(crate) fn dev(data: &Path) -> Self {
+        let mut child = tidewire()
+            .args(["dev", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let stdout = child.stdout.take().expect("its output is piped");
+        let mut lines = BufReader::new(stdout).lines();
+        let url = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| Some(line.split_once("listens on ")?.1.trim().to_owned()))
+            .expect("it says where it listens");
+        // The rest of its output goes nowhere, but the pipe stays open.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, url }
+    }
+
+    /// `kill -9`, then waits until it is gone.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
