@@ -163,13 +163,13 @@ export async function browser(t) {
 const EXPECTED = /net::ERR_(CONNECTION_(REFUSED|RESET|CLOSED)|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING)|closed before receiving a handshake response/
 
 /** A window of its own: other storage, other cookies. `before` may change the page before it loads;
- *  `complaints` gathers unexpected errors. */
-export async function openWindow(launched, url, { name, before, ...options } = {}) {
+ *  `complaints` gathers errors on its console that are not `expected`. */
+export async function openWindow(launched, url, { name, before, expected, ...options } = {}) {
   const context = await launched.newContext(options)
   const page = await context.newPage()
   page.complaints = []
   page.on('console', (message) => {
-    if (message.type() === 'error' && !EXPECTED.test(message.text())) page.complaints.push(message.text())
+    if (message.type() === 'error' && !EXPECTED.test(message.text()) && !expected?.test(message.text())) page.complaints.push(message.text())
   })
   page.on('pageerror', (error) => page.complaints.push(String(error)))
   // Only at the first load: a later one is to find what the page itself has remembered.

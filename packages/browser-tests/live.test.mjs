@@ -209,7 +209,7 @@ test('an EventSource that closed for ever is followed by another', async (t) => 
   await server.publish(TOPICS.notifications, { from: 'x', text: 'before' })
   let refused = 0
   const before = (page) => page.route(/\/v1\/sse/, (route) => (refused++ < 2 ? route.fulfill({ status: 502, body: 'a proxy is confused' }) : route.continue()))
-  const page = await openWindow(await browser(t), server.url, { before })
+  const page = await openWindow(await browser(t), server.url, { before, expected: /status of 502/ })
   await live(page)
   assert.equal(refused, 3)
   await server.publish(TOPICS.notifications, { from: 'x', text: 'after' })

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// `tidewire dev`.
 #[derive(Debug, Args)]
-pub struct DevArgs {
+pub(crate) struct DevArgs {
     /// Address to listen on; loopback only, port 0 takes a free one [default: 127.0.0.1:4000]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
@@ -26,7 +26,7 @@ pub struct DevArgs {
 
 /// `tidewire serve`.
 #[derive(Debug, Args)]
-pub struct ServeArgs {
+pub(crate) struct ServeArgs {
     /// Config file
     #[arg(long, value_name = "FILE", default_value = "tidewire.toml")]
     config: PathBuf,
@@ -39,7 +39,7 @@ pub struct ServeArgs {
 }
 
 /// Runs a permissive server for this machine only.
-pub async fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
     let mut settings = match &args.config {
         Some(file) => match config::load(file, &Environment::of_process()) {
             Ok(loaded) => warned(loaded).opened_for_dev(),
@@ -60,7 +60,7 @@ pub async fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Runs a server that is closed until the config opens it.
-pub async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let mut settings = match config::load(&args.config, &Environment::of_process()) {
         Ok(loaded) => warned(loaded),
         Err(error) => return Ok(refused(&error)),

@@ -45,6 +45,14 @@ struct Route {
     readers: usize,
 }
 
+/// Where the entries of a batch go.
+struct Routed {
+    /// Tails with the index of an entry, in the order of the entries.
+    entries: Vec<(Arc<Tail>, usize)>,
+    /// All tails, if something before the batch was skipped.
+    skipped: Vec<Arc<Tail>>,
+}
+
 impl Lane {
     pub(crate) fn new(log: Arc<dyn Log>, kept: bool, limits: Arc<Limits>) -> Self {
         let newest = log.bounds().newest;
@@ -116,13 +124,13 @@ impl Lane {
     fn deliver(&self, batch: &Batch) {
         let Some(through) = batch.entries.last().map(|entry| entry.sequence) else { return };
         let lineage = self.log.bounds().lineage;
-        let (routed, skipped) = self.route(batch, through);
+        let Routed { entries, skipped } = self.route(batch, through);
         for tail in &skipped {
             // Retention overtook the follower: readers ask the log, which tells what was lost.
             tail.raise_floor(batch.after);
         }
         let mut awake: HashMap<usize, Arc<Tail>> = HashMap::new();
-        for (tail, index) in routed {
+        for (tail, index) in entries {
             let Some(entry) = batch.entries.get(index) else { continue };
             let id = self.id(&lineage, entry.sequence);
             tail.push([Arc::new(Framed::new(Arc::clone(entry), id))]);
@@ -134,22 +142,22 @@ impl Lane {
         }
     }
 
-    /// Which entry goes into which tail; and all tails, if something was skipped.
-    fn route(&self, batch: &Batch, through: Sequence) -> (Vec<(Arc<Tail>, usize)>, Vec<Arc<Tail>>) {
+    /// Looks up who reads what, under one lock.
+    fn route(&self, batch: &Batch, through: Sequence) -> Routed {
         let mut routes = self.lock();
         let find = |(index, topic)| {
             let route: &Route = routes.tails.get::<Topic>(topic)?;
             Some((Arc::clone(&route.tail), index))
         };
         let topics = batch.entries.iter().map(|entry| &entry.topic).enumerate();
-        let routed = topics.filter_map(find).collect();
+        let entries = topics.filter_map(find).collect();
         let skipped = if batch.after > routes.routed {
             routes.tails.values().map(|route| Arc::clone(&route.tail)).collect()
         } else {
             Vec::new()
         };
         routes.routed = through;
-        (routed, skipped)
+        Routed { entries, skipped }
     }
 
     fn lock(&self) -> MutexGuard<'_, Routes> {

@@ -87,7 +87,7 @@ impl Session {
     ) -> Result<&[Subscription], WireError> {
         let (mut kept, mut passing) = (Vec::new(), Vec::new());
         for topic in filter.topics() {
-            self.gate.may(&self.peer, Action::Subscribe, topic).await.map_err(refused)?;
+            self.gate.may(&self.peer, Action::Subscribe, topic).await.map_err(WireError::from)?;
             if self.subscriptions.iter().any(|have| have.filter().topics().contains(topic)) {
                 let message = format!("`{topic}` is subscribed here already: unsubscribe first");
                 return Err(WireError::new(Code::AlreadySubscribed, message));
@@ -105,7 +105,7 @@ impl Session {
             let lane = Arc::clone(self.hub.lane(is_kept));
             let signal = Arc::clone(&self.signal);
             let subscription = Subscription::begin(lane, filter, after, signal).await;
-            begun.push(subscription.map_err(unreadable)?);
+            begun.push(subscription.map_err(WireError::from)?);
         }
         let first = self.subscriptions.len();
         self.subscriptions.append(&mut begun);
@@ -132,7 +132,7 @@ impl Session {
         limit: usize,
     ) -> Result<HistoryPage, WireError> {
         for topic in filter.topics() {
-            self.gate.may(&self.peer, Action::Subscribe, topic).await.map_err(refused)?;
+            self.gate.may(&self.peer, Action::Subscribe, topic).await.map_err(WireError::from)?;
         }
         Ok(self.hub.history(filter, after, limit).await?)
     }
@@ -153,13 +153,13 @@ impl Session {
     /// The gate's refusal. If the new token does not cover a subscription that runs, it is
     /// `forbidden`, and the door closes.
     pub async fn renew(&mut self, credential: Credential<'_>) -> Result<(), WireError> {
-        let peer = self.gate.admit(credential).await.map_err(refused)?;
+        let peer = self.gate.admit(credential).await.map_err(WireError::from)?;
         if peer.subject != self.peer.subject {
             let message = "the new token is somebody else's: open another connection for them";
             return Err(WireError::new(Code::Forbidden, message));
         }
         for topic in self.subscriptions.iter().flat_map(|have| have.filter().topics()) {
-            self.gate.may(&peer, Action::Subscribe, topic).await.map_err(refused)?;
+            self.gate.may(&peer, Action::Subscribe, topic).await.map_err(WireError::from)?;
         }
         self.peer = peer;
         Ok(())
@@ -263,7 +263,7 @@ impl Publisher {
     /// # Errors
     /// The gate's refusal or the hub's.
     pub async fn publish(&self, message: Message) -> Result<Published, WireError> {
-        self.gate.may(&self.peer, Action::Publish, &message.topic).await.map_err(refused)?;
+        self.gate.may(&self.peer, Action::Publish, &message.topic).await.map_err(WireError::from)?;
         Ok(self.hub.publish(message).await?)
     }
 
@@ -273,24 +273,26 @@ impl Publisher {
     /// The gate's refusal or the hub's, for the whole batch.
     pub async fn publish_batch(&self, batch: Vec<Message>) -> Result<Vec<Published>, WireError> {
         for message in &batch {
-            self.gate.may(&self.peer, Action::Publish, &message.topic).await.map_err(refused)?;
+            self.gate.may(&self.peer, Action::Publish, &message.topic).await.map_err(WireError::from)?;
         }
         Ok(self.hub.publish_batch(batch).await?)
     }
 }
 
-/// The gate's refusal, as the wire says it.
-#[must_use]
-pub fn refused(refusal: Refusal) -> WireError {
-    let code = match &refusal {
-        Refusal::Unauthenticated { .. } => Code::TokenInvalid,
-        Refusal::Expired => Code::TokenExpired,
-        Refusal::Forbidden { .. } => Code::Forbidden,
-        Refusal::Unavailable { .. } => Code::GateUnavailable,
-    };
-    WireError::new(code, refusal.to_string())
+impl From<Refusal> for WireError {
+    fn from(refusal: Refusal) -> Self {
+        let code = match &refusal {
+            Refusal::Unauthenticated { .. } => Code::TokenInvalid,
+            Refusal::Expired => Code::TokenExpired,
+            Refusal::Forbidden { .. } => Code::Forbidden,
+            Refusal::Unavailable { .. } => Code::GateUnavailable,
+        };
+        Self::new(code, refusal.to_string())
+    }
 }
 
-fn unreadable(error: ReadError) -> WireError {
-    WireError::new(Code::Internal, error.to_string())
+impl From<ReadError> for WireError {
+    fn from(error: ReadError) -> Self {
+        Self::new(Code::Internal, error.to_string())
+    }
 }

@@ -166,7 +166,7 @@ impl MessageText<'_> {
 /// # Errors
 /// As [`MessageText::settle`], and `bad_json` for anything that is not such an object.
 pub fn parse_message(text: &str) -> Result<Message, WireError> {
-    serde_json::from_str::<MessageText<'_>>(text).map_err(bad_json)?.settle()
+    serde_json::from_str::<MessageText<'_>>(text).map_err(|error| bad_json(&error))?.settle()
 }
 
 /// Parses a JSON array of messages, or one message a line (NDJSON, blank lines passed over).
@@ -176,7 +176,7 @@ pub fn parse_message(text: &str) -> Result<Message, WireError> {
 /// are `too_large`.
 pub fn parse_batch(text: &str, messages_max: usize) -> Result<Vec<Message>, WireError> {
     let parts: Vec<&str> = if text.trim_start().starts_with('[') {
-        let parts: Vec<&RawValue> = serde_json::from_str(text).map_err(bad_json)?;
+        let parts: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| bad_json(&error))?;
         parts.into_iter().map(RawValue::get).collect()
     } else {
         text.lines().filter(|line| !line.trim().is_empty()).collect()
@@ -248,7 +248,7 @@ fn data_of(raw: &str, encoding: Option<&str>) -> Result<Data, WireError> {
     }
 }
 
-pub(crate) fn bad_json(error: serde_json::Error) -> WireError {
+pub(crate) fn bad_json(error: &serde_json::Error) -> WireError {
     WireError::new(Code::BadJson, error.to_string())
 }
 

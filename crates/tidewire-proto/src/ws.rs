@@ -109,7 +109,7 @@ pub fn parse_binary(message: &Bytes) -> Result<Request, RequestError> {
 fn parse_command(text: &str, binary: Option<Bytes>) -> Result<Request, RequestError> {
     let parts: CommandText<'_> = serde_json::from_str(text).map_err(|error| RequestError {
         reference: "null".to_owned(),
-        error: json::bad_json(error),
+        error: json::bad_json(&error),
     })?;
     let reference = parts.reference.map_or("null", RawValue::get).to_owned();
     match command_of(parts, binary) {

@@ -13,7 +13,6 @@ use http::{HeaderMap, header};
 use tidewire_core::{
     Credential, Gate, Hub, Peer,
     clock::{Clock, Random},
-    session::refused,
 };
 use tidewire_proto::{Code, Epoch, WireError};
 use tokio::sync::watch;
@@ -94,7 +93,7 @@ impl App {
         let token = bearer(headers)?;
         let credential = token.map_or(Credential::None, Credential::Bearer);
         self.gate.admit(credential).await.map_err(|refusal| {
-            let error = refused(refusal);
+            let error = WireError::from(refusal);
             match (token, error.code) {
                 (None, Code::TokenInvalid) => WireError { code: Code::TokenMissing, ..error },
                 _ => error,

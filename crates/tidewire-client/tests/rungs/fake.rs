@@ -49,6 +49,8 @@ impl Fake {
     pub(crate) async fn request(&self) -> Call {
         let accepted = timeout(PATIENCE, self.listener.accept()).await;
         let (mut stream, _) = accepted.expect("a request comes").unwrap();
+        // The clock is paused: a write that the kernel holds back would be a wait of seconds.
+        stream.set_nodelay(true).unwrap();
         let mut bytes = Vec::new();
         let head_end = loop {
             assert!(stream.read_buf(&mut bytes).await.unwrap() > 0, "a whole request");
@@ -202,12 +204,15 @@ pub(crate) fn subscribe(client: &Client, names: &[&str], after: After, rung: Run
 
 /// The next item that is no status.
 pub(crate) async fn next(subscription: &mut Subscription) -> Result<Item, ClientError> {
-    loop {
-        match timeout(PATIENCE, subscription.next()).await.expect("an item comes") {
-            Ok(Item::Status(_)) => {}
-            item => return item,
+    let next = async {
+        loop {
+            match subscription.next().await {
+                Ok(Item::Status(_)) => {}
+                item => return item,
+            }
         }
-    }
+    };
+    timeout(PATIENCE, next).await.expect("an item comes")
 }
 
 pub(crate) async fn entry(subscription: &mut Subscription) -> Delivery {

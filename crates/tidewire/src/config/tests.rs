@@ -375,3 +375,24 @@ fn secrets_are_in_no_debug_output() {
     );
     assert!(!format!("{:?}", settings(&text)).contains(SECRET));
 }
+
+proptest::proptest! {
+    #[test]
+    fn a_damaged_config_is_answered_and_never_a_panic(
+        at in 0_usize..400, length in 0_usize..12, piece in "[\\PC\n]{0,8}"
+    ) {
+        let mut text: Vec<char> = DAMAGED.chars().collect();
+        let at = at.min(text.len());
+        let end = (at + length).min(text.len());
+        text.splice(at..end, piece.chars());
+        let text: String = text.into_iter().collect();
+        if let Err(error) = read(&text) {
+            proptest::prop_assert!(!error.problems.is_empty());
+        }
+    }
+}
+
+const DAMAGED: &str = "[server]\nlisten = \"127.0.0.1:1\"\norigins = [\"https://a.example\"]\n\
+    [auth]\nalgorithm = \"HS256\"\n[[auth.key]]\nname = \"b\"\npublish = [\"chat/*\"]\n\
+    key = \"0123456789abcdef0123456789abcdef\"\n[limits]\nbeat_interval = \"20s\"\n\
+    page_bytes_max = \"1MiB\"\n[feature.chat]\nproxies = true\nhistory = \"7d\"\n";
