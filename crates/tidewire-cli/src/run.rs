@@ -80,7 +80,7 @@ async fn run(settings: Settings, dev: bool) -> anyhow::Result<ExitCode> {
     let builder = Tidewire::builder(settings);
     let builder = if dev { builder.dev() } else { builder };
     let server = builder.open().await?;
-    let listener = server.bind().await?;
+    let listener = server.bind()?;
     let url = server.url(listener.local_addr()?);
     println!("tidewire {} listens on {url}", env!("CARGO_PKG_VERSION"));
     println!("  data      {} (every acknowledged entry is on disk first)", data.display());

@@ -73,11 +73,6 @@ impl StoreError {
     pub(crate) fn is_gone(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
-
-    /// Is there no room on the disk?
-    pub(crate) fn is_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if is_full(source))
-    }
 }
 
 /// Does this error say that there is no room, as opposed to a broken disk?

@@ -143,7 +143,9 @@ impl State {
         }
         let unsorted = self.sealed.iter().map(|sealed| (&sealed.wal, &sealed.index));
         let mut unsorted = unsorted.chain([(&self.wal, &self.index)]);
-        if let Some((wal, index)) = unsorted.find(|(_, index)| index.last() > after) {
+        if let Some((wal, index)) =
+            unsorted.find(|(_, index)| !index.is_empty() && index.last() > after)
+        {
             let next = unsorted.next().map(|(_, next)| Sequence(next.before().0 + 1));
             pieces.push(Piece::Wal(Arc::clone(wal), index.all_after(after, limit), next));
         }

@@ -229,7 +229,9 @@ impl TakeUntil for stream::BoxStream<'static, tidewire_core::Batch> {
     async fn take_until_newest(mut self, newest: u64) -> Vec<String> {
         let (mut out, mut after) = (vec![], 0);
         while after < newest {
-            let batch = self.next().await.unwrap();
+            let next = tokio::time::timeout(std::time::Duration::from_secs(30), self.next()).await;
+            let batch = next.unwrap_or_else(|_| panic!("stands still at {after} of {newest}"));
+            let batch = batch.unwrap();
             after = batch.entries.last().unwrap().sequence.0;
             out.extend(texts(&batch.entries));
         }
@@ -303,6 +305,14 @@ async fn a_crash_while_sorting_sorts_again() {
     log.seal_now().await;
     assert_eq!(sequences(&page(&log, &["chat/a", "quick/b"], 0).await.entries), [1, 2]);
     assert!(!disk.names().iter().any(|file| *file == name || file.ends_with(".tmp")));
+}
+
+#[tokio::test]
+async fn a_follower_reads_sorted_files_behind_an_empty_active_one() {
+    let disk = sorted().await;
+    let log = open(&disk);
+    assert_eq!(log.stats().unsorted, 1);
+    assert_eq!(log.follow(Sequence::ZERO).take_until_newest(12).await.len(), 12);
 }
 
 #[tokio::test]

@@ -73,3 +73,13 @@ pub use tidewire_proto::{
 
 /// The crates below, whole.
 pub use {tidewire_core, tidewire_proto};
+
+/// The Rust of the guide and of the README compiles.
+#[cfg(doctest)]
+mod docs {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../../../docs/guide/embedding.md")]
+    struct Embedding;
+}

@@ -28,7 +28,7 @@ use tidewire_core::Limits;
 use tidewire_proto::{Code, WireError};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -256,9 +256,13 @@ impl Drop for Place {
     }
 }
 
+/// Handshakes that the kernel completes ahead of us (it cuts this to its own maximum). When ten
+/// thousand clients come back at once, each that finds no room waits a second or more to try again.
+const BACKLOG: u32 = 65_535;
+
 /// Binds the listener, with an error that says what to do.
-pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    listen(address).map_err(|error| {
         let advice = match error.kind() {
             io::ErrorKind::AddrInUse => {
                 "something else listens there: stop it, or choose another with --listen"
@@ -269,6 +273,14 @@ pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         };
         io::Error::new(error.kind(), format!("cannot listen on {address}: {error}; {advice}"))
     })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart must not wait until the connections of the server before are forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 #[cfg(test)]

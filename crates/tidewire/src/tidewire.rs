@@ -164,12 +164,12 @@ impl Tidewire {
         self.router.clone()
     }
 
-    /// Binds the settings' address.
+    /// Binds the settings' address. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// When it cannot be bound; the message says why and what to do.
-    pub async fn bind(&self) -> io::Result<TcpListener> {
-        serve::bind(self.settings.listen).await
+    pub fn bind(&self) -> io::Result<TcpListener> {
+        serve::bind(self.settings.listen)
     }
 
     /// The URL at which a listener of this server is reached.

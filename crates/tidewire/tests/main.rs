@@ -1,10 +1,15 @@
 //! The contract, each promise of `docs/protocol.md` in a file of its own, over real sockets on
 //! loopback against the library's own server with its embedded log.
 
+mod access;
 mod any_door;
+mod connections;
 mod continuity;
+mod drain;
 mod idempotent;
+mod limits;
 mod no_loss;
 mod order;
+mod origins;
 mod slow_reader;
 mod support;

@@ -9,7 +9,10 @@ use serde_json::Value;
 use tidewire::{Hub, Settings, Tidewire};
 use tokio::{sync::oneshot, task::JoinHandle};
 
+pub(crate) mod log;
+pub(crate) mod raw;
 pub(crate) mod sse;
+pub(crate) mod tokens;
 pub(crate) mod ws;
 
 /// Longest that a test waits for anything.
@@ -52,6 +55,15 @@ impl Server {
     }
 
     async fn start(change: impl FnOnce(&mut Settings), dev: bool) -> Self {
+        Self::built(change, dev, |builder| builder).await
+    }
+
+    /// With a builder of the test's own making. A restart forgets what `build` did.
+    pub(crate) async fn built(
+        change: impl FnOnce(&mut Settings),
+        dev: bool,
+        build: impl FnOnce(tidewire::Builder) -> tidewire::Builder,
+    ) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let data: PathBuf = folder.path().join("log");
         let mut settings = Settings::for_dev("127.0.0.1:0".parse().unwrap(), data);
@@ -59,13 +71,13 @@ impl Server {
         // Nobody here waits long for a goodbye.
         settings.limits.drain_timeout = Duration::from_secs(3);
         change(&mut settings);
-        Self::open(settings, dev, folder).await
+        let builder = build(Self::builder(&settings, dev));
+        Self::serve(builder, settings, dev, folder).await
     }
 
-    async fn open(settings: Settings, dev: bool, folder: Arc<tempfile::TempDir>) -> Self {
+    fn builder(settings: &Settings, dev: bool) -> tidewire::Builder {
         let builder = Tidewire::builder(settings.clone());
-        let builder = if dev { builder.dev() } else { builder };
-        Self::serve(builder, settings, dev, folder).await
+        if dev { builder.dev() } else { builder }
     }
 
     async fn serve(
@@ -76,7 +88,7 @@ impl Server {
     ) -> Self {
         let tidewire = builder.open().await.unwrap();
         let hub = tidewire.hub().clone();
-        let listener = tidewire.bind().await.unwrap();
+        let listener = tidewire.bind().unwrap();
         let url = tidewire.url(listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(async move {
@@ -102,7 +114,7 @@ impl Server {
         let (settings, dev, folder) = (self.settings.clone(), self.dev, Arc::clone(&self.folder));
         // The last handles on the log go before it is opened again.
         drop(self);
-        Self::open(settings, dev, folder).await
+        Self::serve(Self::builder(&settings, dev), settings, dev, folder).await
     }
 
     /// The folder of the log.
@@ -176,6 +188,12 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         assert!(tokio::time::Instant::now() < deadline, "waited too long until {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Open streams, sockets and waiting polls, as the server counts them.
+pub(crate) async fn streams(server: &Server) -> u64 {
+    let ready = http().get(format!("{}readyz", server.url)).send().await.unwrap();
+    ready.json::<Value>().await.unwrap()["streams"].as_u64().unwrap()
 }
 
 /// The id of a published answer.
