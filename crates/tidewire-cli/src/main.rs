@@ -3,7 +3,9 @@
 mod check;
 mod io;
 mod plan;
+mod publish;
 mod run;
+mod tail;
 mod token;
 
 use std::process::ExitCode;
@@ -34,6 +36,10 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Check a config file: every problem at once
     Check(check::CheckArgs),
+    /// Publish a message
+    Publish(publish::PublishArgs),
+    /// Follow topics, on any transport, through every restart
+    Tail(tail::TailArgs),
     /// Mint a token
     Token(token::TokenArgs),
     /// Say which version this is
@@ -57,7 +63,9 @@ fn main() -> ExitCode {
             println!("tidewire {}", env!("CARGO_PKG_VERSION"));
             Ok(ExitCode::SUCCESS)
         }
-        Command::Dev(_) | Command::Serve(_) => talk(cli.command),
+        Command::Dev(_) | Command::Serve(_) | Command::Publish(_) | Command::Tail(_) => {
+            talk(cli.command)
+        }
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -72,6 +80,8 @@ fn talk(command: Command) -> anyhow::Result<ExitCode> {
         match command {
             Command::Dev(args) => run::dev(args).await,
             Command::Serve(args) => run::serve(args).await,
+            Command::Publish(args) => publish::run(args).await,
+            Command::Tail(args) => tail::run(args).await,
             _ => Ok(ExitCode::SUCCESS),
         }
     })

@@ -129,9 +129,8 @@ async fn every_acknowledged_publish_survives_every_kill() {
     let until = Arc::new(AtomicU64::new(0));
     let publishers: Vec<_> =
         (0..PUBLISHERS).map(|_| tokio::spawn(Arc::clone(&world).publish())).collect();
-    let readers: Vec<_> = (0..READERS)
-        .map(|_| tokio::spawn(Arc::clone(&world).read(Arc::clone(&until))))
-        .collect();
+    let readers: Vec<_> =
+        (0..READERS).map(|_| tokio::spawn(Arc::clone(&world).read(Arc::clone(&until)))).collect();
 
     for _ in 0..rounds {
         tokio::time::sleep(random.up_to(Duration::from_millis(300))).await;
@@ -149,13 +148,21 @@ async fn every_acknowledged_publish_survives_every_kill() {
 
     let log = whole_log(&world).await;
     let retried = world.retried.load(Ordering::Relaxed);
-    println!("{rounds} kills, {} acknowledged, {} stored, {retried} retried", acknowledged.len(), log.len());
+    println!(
+        "{rounds} kills, {} acknowledged, {} stored, {retried} retried",
+        acknowledged.len(),
+        log.len()
+    );
     assert!(acknowledged.len() as u64 > rounds, "hardly anything was published");
     check_log(&acknowledged, &log);
     let expected: Vec<_> = log.into_iter().collect();
     for reader in readers {
-        let heard: Vec<_> =
-            reader.await.unwrap().into_iter().map(|(id, number)| (sequence(&id), (id, number))).collect();
+        let heard: Vec<_> = reader
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|(id, number)| (sequence(&id), (id, number)))
+            .collect();
         assert_eq!(heard, expected, "a reader saw another log");
     }
 }

@@ -19,6 +19,9 @@ use crate::{
     walk::{Step, Walk},
 };
 
+/// No server beats more seldom than this: one that says so is not waited for that long.
+const BEAT_MAX: Duration = Duration::from_secs(600);
+
 /// What goes to the subscriber: an item, and the place that is reached once it is taken.
 #[derive(Debug)]
 pub(crate) struct Parcel {
@@ -96,7 +99,7 @@ impl<'a> Attempt<'a> {
     }
 
     pub(crate) fn beats_every(&mut self, beat: Duration) {
-        self.beat = beat;
+        self.beat = beat.min(BEAT_MAX);
     }
 
     /// The longest silence that is still life: two beats, and what a network may add.

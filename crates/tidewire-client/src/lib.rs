@@ -9,7 +9,7 @@
 //! | [`TokenSource`] | where tokens come from |
 //! | [`Backoff`], [`Jitter`] | when to come back, with time and chance injected |
 //!
-//! Inside, a rung (`sse`, `ws`, `poll`) is one function: open from where the [`Walk`](walk::Walk)
+//! Inside, a rung (`sse`, `ws`, `poll`) is one function: open from where the walk
 //! stands, yield deliveries, say why it ended. `resume` calls it for ever and decides what comes
 //! next; `backoff`, `loss`, `walk` and `weave` are pure.
 //!

@@ -58,7 +58,7 @@ impl Follower {
                 };
                 let found = match recent {
                     Some(recent) => recent,
-                    None => self.from_files(progress).await?,
+                    None => self.read_files(progress).await?,
                 };
                 self.ready.extend(found);
                 if !self.ready.is_empty() {
@@ -85,7 +85,7 @@ impl Follower {
     }
 
     /// Nothing if the log was closed while its files could not be read.
-    async fn from_files(&mut self, progress: Progress) -> Option<Vec<Arc<Entry>>> {
+    async fn read_files(&mut self, progress: Progress) -> Option<Vec<Arc<Entry>>> {
         loop {
             let (shared, after) = (Arc::clone(&self.shared), self.after);
             let permit = Arc::clone(&shared.file_reads).acquire_owned().await;

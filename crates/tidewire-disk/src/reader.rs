@@ -14,8 +14,7 @@ use crate::{
     error::StoreError,
     segment::{Run, RunReader, Segment},
     shared::Shared,
-    state::{Places, Plan, Wanted},
-    wal::WalFile,
+    state::{InWal, Places, Plan, Wanted},
 };
 
 /// How many files' tables are searched on the caller's thread.
@@ -105,21 +104,23 @@ struct Walker {
     floor: Sequence,
     runs: Runs,
     run: Option<RunReader>,
-    wals: VecDeque<(Arc<WalFile>, VecDeque<(Sequence, u32)>)>,
+    wals: VecDeque<InWal>,
+    /// How many of the first one's are read.
+    read_in_wal: usize,
     recent: VecDeque<Arc<Entry>>,
     last: Option<Arc<Entry>>,
 }
 
 impl Walker {
     fn new(places: Places, plan: (Sequence, Sequence), runs: Runs) -> Self {
-        let wals = places.wals.into_iter().map(|(wal, found)| (wal, found.into()));
         Self {
             wanted: places.wanted,
             after: plan.0,
             floor: plan.1,
             runs,
             run: None,
-            wals: wals.collect(),
+            wals: places.wals.into(),
+            read_in_wal: 0,
             recent: places.recent.into(),
             last: None,
         }
@@ -130,11 +131,13 @@ impl Walker {
         if let Some(entry) = self.next_sorted(disk)? {
             return Ok(Some(Arc::new(entry)));
         }
-        while let Some((wal, places)) = self.wals.front_mut() {
-            let Some((sequence, offset)) = places.pop_front() else {
+        while let Some(InWal { wal, found }) = self.wals.front() {
+            let Some(&(sequence, offset)) = found.get(self.read_in_wal) else {
                 self.wals.pop_front();
+                self.read_in_wal = 0;
                 continue;
             };
+            self.read_in_wal += 1;
             let entry = Arc::new(wal.entry_at(sequence, offset, self.last.as_deref())?);
             if entry.topic == self.wanted.topic {
                 self.last = Some(Arc::clone(&entry));

@@ -52,8 +52,14 @@ pub(crate) struct Wanted {
 pub(crate) struct Places {
     pub(crate) wanted: Wanted,
     pub(crate) segments: Vec<Segments>,
-    pub(crate) wals: Vec<(Arc<WalFile>, Vec<(Sequence, u32)>)>,
+    pub(crate) wals: Vec<InWal>,
     pub(crate) recent: Vec<Arc<Entry>>,
+}
+
+/// Where a topic's entries stand in one unsorted file: place and offset.
+pub(crate) struct InWal {
+    pub(crate) wal: Arc<WalFile>,
+    pub(crate) found: Vec<(Sequence, u32)>,
 }
 
 /// What one read needs, at one moment.
@@ -124,7 +130,7 @@ impl State {
                 let found = found.max_by_key(Vec::len).unwrap_or_default();
                 left -= found.len().min(left);
                 if !found.is_empty() {
-                    wals.push((Arc::clone(wal), found));
+                    wals.push(InWal { wal: Arc::clone(wal), found });
                 }
             }
         }

@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) tickets: Tickets,
     pub(crate) leaving: watch::Sender<bool>,
     streams: AtomicUsize,
+    // How many there were when the server began to go down.
+    crowd: AtomicUsize,
 }
 
 impl Deref for App {
@@ -62,7 +64,7 @@ impl App {
         let Parts { hub, gate, origins, prefix, dev, clock, random } = parts;
         let tickets = Tickets::new(Arc::clone(&random));
         let leaving = watch::Sender::new(false);
-        let streams = AtomicUsize::new(0);
+        let (streams, crowd) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Self(Arc::new(Shared {
             hub,
             gate,
@@ -74,6 +76,7 @@ impl App {
             tickets,
             leaving,
             streams,
+            crowd,
         }))
     }
 
@@ -117,7 +120,9 @@ impl App {
     /// grows with their number, a millisecond each.
     pub(crate) fn restart_slot(&self) -> Duration {
         let base = self.hub.limits().retry_base;
-        let window = Duration::from_millis(self.streams.load(Ordering::Relaxed) as u64);
+        // Not of those who are still here: the last to leave would all get the first slots.
+        let crowd = self.crowd.load(Ordering::Relaxed).max(self.streams());
+        let window = Duration::from_millis(crowd as u64);
         base + self.random.up_to(base.max(window))
     }
 
@@ -136,6 +141,12 @@ impl App {
     pub(crate) fn access_left(&self, peer: &Peer) -> Option<Duration> {
         let left = |expires_at_ms: u64| expires_at_ms.saturating_sub(self.clock.now_ms());
         peer.expires_at_ms.map(left).map(Duration::from_millis)
+    }
+
+    /// Begins to go down: everybody is sent away.
+    pub(crate) fn leave(&self) {
+        self.crowd.store(self.streams(), Ordering::Relaxed);
+        self.leaving.send_replace(true);
     }
 
     /// Is the server going down?
@@ -183,4 +194,44 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, WireError> {
     let (scheme, token) =
         value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(malformed)?;
     if scheme.eq_ignore_ascii_case("bearer") { Ok(Some(token.trim())) } else { Err(malformed()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidewire_core::{
+        Features, Limits, MemoryLog, OpenGate,
+        clock::{SeededRandom, SystemClock},
+        log::memory::MemoryBounds,
+    };
+
+    fn app() -> App {
+        let (features, limits) = (Arc::<Features>::default(), Limits::default());
+        let random: Arc<dyn Random> = Arc::new(SeededRandom::new(3));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let log = || {
+            let (features, clock) = (Arc::clone(&features), Arc::clone(&clock));
+            Arc::new(MemoryLog::new(features, &limits, MemoryBounds::default(), clock, &*random))
+        };
+        let hub = Hub::new(log(), log(), Arc::clone(&features), limits.clone());
+        let (gate, origins, prefix) = (Arc::new(OpenGate), Origins::default(), "/v1".to_owned());
+        App::new(Parts { hub, gate, origins, prefix, dev: true, clock, random })
+    }
+
+    /// The window of the slots is the crowd's, for the last who leaves as for the first.
+    #[tokio::test]
+    async fn the_last_to_leave_has_a_slot_in_the_same_window_as_the_first() {
+        let app = app();
+        let mut guards: Vec<_> = (0..20_000).map(|_| app.stream_guard()).collect();
+        app.leave();
+        let mut late = 0;
+        while guards.pop().is_some() {
+            if guards.len() < 1_000 && app.restart_slot() > Duration::from_secs(11) {
+                late += 1;
+            }
+        }
+        // Half of them: slots go from 1 s to 21 s.
+        assert!((400..600).contains(&late), "{late}");
+        assert!(app.is_leaving());
+    }
 }

@@ -23,25 +23,43 @@ const EXPOSED: HeaderValue = HeaderValue::from_static("etag, retry-after");
 /// Browsers keep a preflight's answer for two hours at most.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
-/// The middleware.
+/// The middleware around every path in `dev`.
+pub(crate) async fn check_host(request: Request, next: Next) -> Response {
+    if is_loopback_host(&request) {
+        return next.run(request).await;
+    }
+    let message = "`tidewire dev` answers only to localhost and loopback addresses";
+    Refused::new(Code::OriginRefused, message).into_response()
+}
+
+/// The middleware around the doors.
 pub(crate) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
-    if app.dev && !is_loopback_host(request.headers(), &request) {
-        let message = "`tidewire dev` answers only to localhost and loopback addresses";
-        return Refused::new(Code::OriginRefused, message).into_response();
-    }
-    let origin = request.headers().get(header::ORIGIN).cloned();
-    let Some(origin) = origin else { return next.run(request).await };
-    let allowed = origin.to_str().is_ok_and(|origin| app.origins.allows(origin));
-    if !allowed {
-        let shown = String::from_utf8_lossy(origin.as_bytes()).into_owned();
-        let message = format!(
-            "pages of {shown:?} may not connect: list the origin under `origins` in `[server]`"
-        );
-        return Refused::new(Code::OriginRefused, message).into_response();
-    }
+    let origin = match origin(&app, request.headers()) {
+        Ok(Some(origin)) => origin,
+        Ok(None) => return next.run(request).await,
+        Err(refused) => return refused.into_response(),
+    };
     let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let mut response = if is_preflight { preflight() } else { next.run(request).await };
+    let response = if is_preflight { preflight() } else { next.run(request).await };
+    allowed(response, origin)
+}
+
+/// The page that asks, if a page asks and it may.
+pub(crate) fn origin(app: &App, headers: &HeaderMap) -> Result<Option<HeaderValue>, Refused> {
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(None) };
+    if origin.to_str().is_ok_and(|origin| app.origins.allows(origin)) {
+        return Ok(Some(origin.clone()));
+    }
+    let shown = String::from_utf8_lossy(origin.as_bytes());
+    let message = format!(
+        "pages of {shown:?} may not connect: list the origin under `origins` in `[server]`"
+    );
+    Err(Refused::new(Code::OriginRefused, message))
+}
+
+/// Lets the page of this origin read an answer.
+pub(crate) fn allowed(mut response: Response, origin: HeaderValue) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
@@ -60,8 +78,8 @@ fn preflight() -> Response {
     response
 }
 
-fn is_loopback_host(headers: &HeaderMap, request: &Request) -> bool {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+fn is_loopback_host(request: &Request) -> bool {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     // HTTP/2 says it in the request line.
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     let Some(host) = host.or(authority) else { return true };

@@ -3,6 +3,9 @@
 //! Two bounds: the first bytes of a connection must come within a time (until then hyper does not
 //! even know which HTTP it is and waits for ever), and a peer that takes nothing for a time is given
 //! up. While bytes flow, neither costs more than a comparison.
+//!
+//! Whatever is counted or held for a connection goes with it here, because this is what lives until
+//! its very end, also when hyper hands it over to a WebSocket.
 
 use std::{
     future::Future,
@@ -20,28 +23,43 @@ use tokio::{
 /// Bytes that tell an HTTP/2 preface (RFC 9113 §3.4) from a request line.
 const PREFACE_BYTES: usize = 24;
 
-/// A connection with deadlines.
-pub(crate) struct Deadlines<Io> {
+/// A connection with deadlines, and what is held for as long as it is open.
+pub(crate) struct Deadlines<Io, Held> {
     io: Io,
+    _held: Held,
     head_timeout: Duration,
     slow_reader_timeout: Duration,
     opened: Instant,
     // Counted up to PREFACE_BYTES; or all, once anything was answered.
     heard: usize,
     timer: Option<Pin<Box<Sleep>>>,
-    stuck: bool,
+    stuck: Option<Stuck>,
 }
 
-impl<Io> Deadlines<Io> {
-    pub(crate) fn new(io: Io, head_timeout: Duration, slow_reader_timeout: Duration) -> Self {
+/// In what a peer that takes nothing has stopped us. TLS keeps bytes of its own, so that a write may
+/// be done while its flush, or the goodbye, is not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stuck {
+    Write,
+    Flush,
+}
+
+impl<Io, Held> Deadlines<Io, Held> {
+    pub(crate) fn new(
+        io: Io,
+        held: Held,
+        head_timeout: Duration,
+        slow_reader_timeout: Duration,
+    ) -> Self {
         Self {
             io,
+            _held: held,
             head_timeout,
             slow_reader_timeout,
             opened: Instant::now(),
             heard: 0,
             timer: None,
-            stuck: false,
+            stuck: None,
         }
     }
 
@@ -57,15 +75,20 @@ impl<Io> Deadlines<Io> {
     fn after_write<T>(
         &mut self,
         polled: Poll<io::Result<T>>,
+        kind: Stuck,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.heard = PREFACE_BYTES;
-            self.stuck = false;
-            self.timer = None;
+            // That there is nothing to flush does not mean that a write gets on.
+            if kind == Stuck::Write || self.stuck == Some(kind) {
+                self.heard = PREFACE_BYTES;
+                self.stuck = None;
+                self.timer = None;
+            }
             return polled;
         }
-        if !std::mem::replace(&mut self.stuck, true) {
+        if self.stuck.is_none() {
+            self.stuck = Some(kind);
             self.timer = Some(Box::pin(sleep(self.slow_reader_timeout)));
         }
         let deadline = self.timer.as_ref().map_or_else(Instant::now, |timer| timer.deadline());
@@ -77,7 +100,7 @@ impl<Io> Deadlines<Io> {
     }
 }
 
-impl<Io: AsyncRead + Unpin> AsyncRead for Deadlines<Io> {
+impl<Io: AsyncRead + Unpin, Held: Unpin> AsyncRead for Deadlines<Io, Held> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -102,7 +125,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Deadlines<Io> {
     }
 }
 
-impl<Io: AsyncWrite + Unpin> AsyncWrite for Deadlines<Io> {
+impl<Io: AsyncWrite + Unpin, Held: Unpin> AsyncWrite for Deadlines<Io, Held> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -110,7 +133,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Deadlines<Io> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.io).poll_write(cx, bytes);
-        this.after_write(polled, cx)
+        this.after_write(polled, Stuck::Write, cx)
     }
 
     fn poll_write_vectored(
@@ -120,7 +143,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Deadlines<Io> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.io).poll_write_vectored(cx, parts);
-        this.after_write(polled, cx)
+        this.after_write(polled, Stuck::Write, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -128,11 +151,15 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Deadlines<Io> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.io).poll_flush(cx);
+        this.after_write(polled, Stuck::Flush, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.io).poll_shutdown(cx);
+        this.after_write(polled, Stuck::Flush, cx)
     }
 }
 
@@ -148,7 +175,7 @@ mod tests {
         for said in ["", "PRI * HTTP/2.0"] {
             let (near, mut far) = duplex(1_000);
             far.write_all(said.as_bytes()).await.unwrap();
-            let mut io = Deadlines::new(near, 10 * SECOND, SECOND);
+            let mut io = Deadlines::new(near, (), 10 * SECOND, SECOND);
             let mut all = Vec::new();
             let started = Instant::now();
             let error = io.read_to_end(&mut all).await.unwrap_err();
@@ -160,7 +187,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_takes_nothing_is_given_up_and_one_that_takes_little_is_not() {
         let (near, mut far) = duplex(100);
-        let mut io = Deadlines::new(near, SECOND, 10 * SECOND);
+        let mut io = Deadlines::new(near, (), SECOND, 10 * SECOND);
         let writer = tokio::spawn(async move { io.write_all(&[0; 500]).await });
         let mut some = [0; 100];
         for _ in 0..4 {
@@ -171,9 +198,42 @@ mod tests {
         writer.await.unwrap().unwrap();
 
         let (near, _far) = duplex(100);
-        let mut io = Deadlines::new(near, SECOND, 10 * SECOND);
+        let mut io = Deadlines::new(near, (), SECOND, 10 * SECOND);
         let started = Instant::now();
         let error = io.write_all(&[0; 500]).await.unwrap_err();
         assert_eq!((error.kind(), started.elapsed()), (io::ErrorKind::TimedOut, 10 * SECOND));
+    }
+
+    /// Takes what is written, as TLS does, and never gets it out.
+    struct Swallows;
+
+    impl AsyncWrite for Swallows {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_no_goodbye_is_given_up() {
+        for is_flush in [true, false] {
+            let mut io = Deadlines::new(Swallows, (), SECOND, 10 * SECOND);
+            io.write_all(&[0; 500]).await.unwrap();
+            let started = Instant::now();
+            let ended = if is_flush { io.flush().await } else { io.shutdown().await };
+            let told = (ended.unwrap_err().kind(), started.elapsed());
+            assert_eq!(told, (io::ErrorKind::TimedOut, 10 * SECOND));
+        }
     }
 }

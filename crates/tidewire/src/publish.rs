@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Body,
-    extract::{Path, Request, State},
+    body::{Body, HttpBody},
+    extract::{Request, State},
     response::Response,
 };
 use bytes::Bytes;
@@ -26,10 +26,8 @@ use crate::{
 /// Publishes the body as the data of one message.
 pub(crate) async fn publish(
     State(app): State<App>,
-    Path(topic): Path<String>,
     request: Request,
 ) -> Result<Response, Refused> {
-    let _ = topic;
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     // The path as it was sent: a topic's own percent signs must not be decoded away.
@@ -90,20 +88,47 @@ fn push(out: &mut String, published: Published) {
     json::push_published(out, published.id, published.stored, published.duplicate);
 }
 
-async fn read_body(app: &App, body: Body, bytes_max: usize) -> Result<Bytes, WireError> {
+async fn read_body(app: &App, mut body: Body, bytes_max: usize) -> Result<Bytes, WireError> {
     let limit = app.hub.limits().body_timeout;
+    let too_large =
+        || WireError::new(Code::TooLarge, format!("the body has at most {bytes_max} bytes"));
+    // What is declared need not be waited for.
+    if body.size_hint().lower() > bytes_max as u64 {
+        discard(app, body);
+        return Err(too_large());
+    }
     let collected =
-        timeout(limit, Limited::new(body, bytes_max).collect()).await.map_err(|_| {
+        timeout(limit, Limited::new(&mut body, bytes_max).collect()).await.map_err(|_| {
             let message = format!("the body did not arrive within {} s", limit.as_secs());
             WireError::new(Code::Timeout, message)
         })?;
     match collected {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
-            Err(WireError::new(Code::TooLarge, format!("the body has at most {bytes_max} bytes")))
+            discard(app, body);
+            Err(too_large())
         }
         Err(error) => Err(WireError::new(Code::BadRequest, format!("the body broke off: {error}"))),
     }
+}
+
+/// Reads on for a while what nobody wants. If the connection were closed on a peer that is still
+/// sending, its system would throw the answer away (RFC 9112 §9.6).
+fn discard(app: &App, mut body: Body) {
+    const BYTES_MAX: usize = 8 * 1024 * 1024;
+    let limit = app.hub.limits().close_timeout;
+    tokio::spawn(async move {
+        let discarded = async {
+            let mut bytes = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                bytes += frame.data_ref().map_or(0, Bytes::len);
+                if bytes > BYTES_MAX {
+                    break;
+                }
+            }
+        };
+        let _ = timeout(limit, discarded).await;
+    });
 }
 
 /// The body as its content type says: JSON, text, or bytes. Without a type: text if it is UTF-8.

@@ -40,6 +40,8 @@ pub(crate) fn router(app: App) -> Router {
         .fallback(not_found);
     if app.dev {
         paths = paths.route("/", get(async || Html(include_str!("live.html"))));
+        // Health and the page too: nothing of this machine is for a foreign name.
+        paths = paths.layer(middleware::from_fn(cors::check_host));
     }
     paths.with_state(app)
 }

@@ -37,6 +37,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     answer::Refused,
     app::{App, left},
+    cors,
     io::Deadlines,
     sse,
 };
@@ -80,7 +81,7 @@ pub(crate) async fn serve(
 async fn leave(app: &App, mut tasks: JoinSet<()>) {
     let streams = app.streams();
     tracing::info!(streams, connections = tasks.len(), "going down: everybody gets a slot");
-    app.leaving.send_replace(true);
+    app.leave();
     let all_gone = async {
         while tasks.join_next().await.is_some() {}
         // Sockets run in tasks of their own once hyper has let go of them.
@@ -129,19 +130,19 @@ impl Server {
         let Self { app, router, tls, http, .. } = self;
         let (app, router, tls, http) = (app.clone(), router.clone(), tls.clone(), Arc::clone(http));
         tasks.spawn(async move {
-            let connection = Connection { app, router, http, is_over: place.is_over };
-            match tls {
-                None => connection.serve(stream).await,
-                Some(tls) => {
-                    let limit = connection.app.hub.limits().handshake_timeout;
-                    match timeout(limit, tls.accept(stream)).await {
-                        Ok(Ok(stream)) => connection.serve(stream).await,
-                        Ok(Err(error)) => tracing::debug!(%error, %peer, "a TLS handshake failed"),
-                        Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
-                    }
-                }
+            let connection = Connection { app, router, http, place };
+            let Some(tls) = tls else { return connection.serve(stream).await };
+            let limit = connection.app.hub.limits().handshake_timeout;
+            let mut leaving = connection.app.leaving.subscribe();
+            let accepted = tokio::select! {
+                accepted = timeout(limit, tls.accept(stream)) => accepted,
+                () = left(&mut leaving) => return,
+            };
+            match accepted {
+                Ok(Ok(stream)) => connection.serve(stream).await,
+                Ok(Err(error)) => tracing::debug!(%error, %peer, "a TLS handshake failed"),
+                Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
             }
-            drop(place);
         });
     }
 }
@@ -150,7 +151,7 @@ struct Connection {
     app: App,
     router: Router,
     http: Arc<auto::Builder<TokioExecutor>>,
-    is_over: bool,
+    place: Place,
 }
 
 impl Connection {
@@ -158,20 +159,24 @@ impl Connection {
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let limits = self.app.hub.limits();
-        let io = TokioIo::new(Deadlines::new(io, limits.head_timeout, limits.slow_reader_timeout));
-        if self.is_over {
-            let app = self.app.clone();
+        let Self { app, router, http, place } = self;
+        let limits = app.hub.limits();
+        let is_over = place.is_over;
+        let io = Deadlines::new(io, place, limits.head_timeout, limits.slow_reader_timeout);
+        let io = TokioIo::new(io);
+        if is_over {
+            let limit = limits.head_timeout;
             let turn_away = hyper::service::service_fn(move |request| {
                 let answer = turned_away(&app, &request);
                 async move { Ok::<_, Infallible>(answer) }
             });
-            let _ = self.http.serve_connection(io, turn_away).await;
+            // Over HTTP/2 a peer could stay, and keep others from being told.
+            let _ = timeout(limit, http.serve_connection(io, turn_away)).await;
             return;
         }
-        let mut leaving = self.app.leaving.subscribe();
-        let service = TowerToHyperService::new(self.router.clone());
-        let connection = self.http.serve_connection_with_upgrades(io, service);
+        let mut leaving = app.leaving.subscribe();
+        let service = TowerToHyperService::new(router);
+        let connection = http.serve_connection_with_upgrades(io, service);
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
@@ -189,6 +194,10 @@ impl Connection {
 /// What a connection beyond the limit hears: to an event stream `200` and a slot, because a native
 /// `EventSource` gives up for ever on any other status; to all others `503`.
 fn turned_away(app: &App, request: &Request<Incoming>) -> Response {
+    let origin = match cors::origin(app, request.headers()) {
+        Ok(origin) => origin,
+        Err(refused) => return refused.into_response(),
+    };
     let message = "there are as many connections as this server, or your address, may have";
     let error = WireError::new(Code::TooManyConnections, message);
     let mut response = if request.uri().path() == format!("{}/sse", app.prefix) {
@@ -196,9 +205,14 @@ fn turned_away(app: &App, request: &Request<Incoming>) -> Response {
     } else {
         Refused(error).into_response()
     };
-    let close = http::HeaderValue::from_static("close");
-    response.headers_mut().insert(http::header::CONNECTION, close);
-    response
+    if request.version() < http::Version::HTTP_2 {
+        let close = http::HeaderValue::from_static("close");
+        response.headers_mut().insert(http::header::CONNECTION, close);
+    }
+    match origin {
+        Some(origin) => cors::allowed(response, origin),
+        None => response,
+    }
 }
 
 /// How many connections there are.

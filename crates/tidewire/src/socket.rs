@@ -15,13 +15,13 @@ use futures_util::{StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use tidewire_core::{Credential, Filter, News, Session};
 use tidewire_proto::{
     After, Code, Message, Topic, WireError,
-    frame::Event,
+    frame::{CloseFrame, Event},
     json, ws,
     ws::{Command, Request as Asked, RequestError},
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
@@ -50,7 +50,10 @@ pub(crate) async fn socket(State(app): State<App>, request: Request) -> Result<R
     let ticket = handshake::ticket(&request);
     let peer = app.admit(request.headers(), ticket.as_deref()).await?;
     let session = app.hub.session(Arc::clone(&app.gate), peer);
-    Ok(handshake.accept(app.clone(), request, |wire| Socket::new(app, session, wire).run()))
+    // From now on, not from when hyper lets go of it: a shutdown in between must see it.
+    let guard = app.stream_guard();
+    let talk = |wire, app| Socket::new(app, session, wire, guard).run();
+    Ok(handshake.accept(app, request, talk))
 }
 
 fn restarting() -> WireError {
@@ -71,8 +74,10 @@ struct Socket {
 
 /// Why a socket's loop ended, and what the peer is told about it.
 enum End {
-    /// The peer closed, or the bytes stopped: nothing to say.
+    /// The bytes stopped: nobody is there to be told anything.
     Gone,
+    /// The peer closed: its own close frame comes back.
+    Closed(Option<CloseFrame>),
     /// The peer broke the protocol: a close frame with the reason.
     Broken(u16, String),
     /// The server ends it: `bye`, then a close frame.
@@ -96,13 +101,13 @@ enum Happened {
 }
 
 impl Socket {
-    fn new(app: App, session: Session, wire: Wire) -> Self {
+    fn new(app: App, session: Session, wire: Wire, guard: StreamGuard) -> Self {
         Self {
             leaving: app.leaving.subscribe(),
             answers: FuturesOrdered::new(),
             beat_at: Instant::now() + app.hub.limits().beat_interval,
             silent_beats: 0,
-            _guard: app.stream_guard(),
+            _guard: guard,
             app,
             session,
             wire,
@@ -114,8 +119,10 @@ impl Socket {
             Ok(never) => match never {},
             Err(end) => end,
         };
+        self.finish_publishes(&end).await;
         match end {
             End::Gone => {}
+            End::Closed(close) => self.wire.answer_close(close).await,
             End::Broken(close_code, reason) => self.wire.close(close_code, &reason).await,
             End::Bye(error, slot) => {
                 let bye = ws::bye(&error, slot.as_millis() as u64);
@@ -123,6 +130,21 @@ impl Socket {
                     self.wire.close(error.code.close_code(), error.code.as_str()).await;
                 }
             }
+        }
+    }
+
+    /// What the peer said was said: publishes that are on their way are carried through, and
+    /// answered if there is somebody to hear it. For a while, because the log may be slow.
+    async fn finish_publishes(&mut self, end: &End) {
+        let limit = self.app.hub.limits().close_timeout;
+        let mut is_heard = matches!(end, End::Closed(_) | End::Bye(..));
+        let finished = async {
+            while let Some(answer) = self.answers.next().await {
+                is_heard = is_heard && self.wire.send_text(&answer).await.is_ok();
+            }
+        };
+        if timeout(limit, finished).await.is_err() {
+            tracing::warn!("a socket ends before its publishes were answered");
         }
     }
 
@@ -183,15 +205,15 @@ impl Socket {
             Event::Binary(bytes) => ws::parse_binary(&bytes),
             Event::Ping(payload) => return Ok(self.wire.send_pong(&payload).await?),
             Event::Pong(_) => return Ok(()),
-            Event::Close(close) => {
-                self.wire.answer_close(close).await;
-                return Err(End::Gone);
-            }
+            Event::Close(close) => return Err(End::Closed(close)),
         };
         let answer = match asked {
             Ok(Asked { reference, command: Command::Publish(message) }) => {
                 self.publish(reference, *message);
                 return Ok(());
+            }
+            Ok(Asked { reference, command: Command::Token { token } }) => {
+                return self.renew(&reference, &token).await;
             }
             Ok(Asked { reference, command }) => match self.obey(command).await {
                 Ok(body) => ws::ok(&reference, &body),
@@ -231,12 +253,26 @@ impl Socket {
                 let message = format!("there is no subscription to `{topic}` on this socket");
                 Err(WireError::new(Code::NotSubscribed, message))
             }
-            Command::Token { token } => {
-                self.session.renew(Credential::Bearer(&token)).await?;
-                Ok("{}".to_owned())
+            // Taken out before: they are answered otherwise.
+            Command::Publish(_) | Command::Token { .. } => {
+                Err(WireError::new(Code::Internal, "a command came twice"))
             }
-            // Taken out before: it is answered later.
-            Command::Publish(_) => Err(WireError::new(Code::Internal, "a publish came twice")),
+        }
+    }
+
+    /// Goes on with a new token. One that is not good changes nothing. One that is good, but another
+    /// subject's or without the rights to what is being read, ends the socket: access ends when it
+    /// ends, and not only when the old token would have.
+    async fn renew(&mut self, reference: &str, token: &str) -> Result<(), End> {
+        let renewed = self.session.renew(Credential::Bearer(token)).await;
+        let answer = match &renewed {
+            Ok(()) => ws::ok(reference, "{}"),
+            Err(error) => ws::error(reference, error),
+        };
+        self.wire.send_text(&answer).await?;
+        match renewed {
+            Err(error) if error.code == Code::Forbidden => Err(End::Bye(error, self.app.retry())),
+            _ => Ok(()),
         }
     }
 

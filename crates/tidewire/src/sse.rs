@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, header};
 use tidewire_core::{Framed, News, Session};
-use tidewire_proto::{After, Code, Continuity, WireError, sse};
+use tidewire_proto::{After, Code, Continuity, Next, WireError, sse};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -39,15 +39,29 @@ pub(crate) async fn sse(
     if app.is_leaving() {
         return Ok(farewell(&app, &restarting()));
     }
-    let peer = app.admit(&headers, query.ticket.as_deref()).await?;
-    let mut session = app.hub.session(Arc::clone(&app.gate), peer);
-    session.subscribe(&query.filter, query.after.unwrap_or(After::Now)).await?;
+    let session = match begin(&app, &query, &headers).await {
+        Ok(session) => session,
+        Err(error) if is_passing(&error) => return Ok(farewell(&app, &error)),
+        Err(error) => return Err(error.into()),
+    };
     let stream = EventStream::new(app, session);
     let chunks = stream::unfold(stream, |mut stream| async move {
         let chunk = stream.next().await?;
         Some((Ok::<_, Infallible>(chunk), stream))
     });
     Ok(response(Body::from_stream(chunks)))
+}
+
+async fn begin(app: &App, query: &Query, headers: &HeaderMap) -> Result<Session, WireError> {
+    let peer = app.admit(headers, query.ticket.as_deref()).await?;
+    let mut session = app.hub.session(Arc::clone(&app.gate), peer);
+    session.subscribe(&query.filter, query.after.unwrap_or(After::Now)).await?;
+    Ok(session)
+}
+
+/// Will the same request do later?
+fn is_passing(error: &WireError) -> bool {
+    matches!(error.code.next(), Next::Retry | Next::Resume)
 }
 
 /// A stream that says goodbye at once. `200`, because a native `EventSource` gives up for ever on

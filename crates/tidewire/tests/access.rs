@@ -1,7 +1,10 @@
 //! Promise 8: access ends when it ends; and nobody has it who should not. Which pages may connect is
 //! in `origins.rs`.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use tidewire::{Action, Credential, Gate, Peer, Refusal, Topic};
 use tokio::time::Instant;
 
 use crate::support::{
@@ -323,4 +326,34 @@ async fn a_ticket_is_not_good_for_long() {
     let path = format!("/sse?topic=chat/a&ticket={ticket}");
     let (status, error) = refused(&server, &path, None).await;
     assert_eq!((status, &error["code"]), (401, &json!("token_invalid")));
+}
+
+/// A gate that cannot tell right now.
+struct Unavailable;
+
+#[async_trait::async_trait]
+impl Gate for Unavailable {
+    async fn admit(&self, _: Credential<'_>) -> Result<Arc<Peer>, Refusal> {
+        Err(Refusal::Unavailable { why: "the keys cannot be fetched".to_owned() })
+    }
+
+    async fn may(&self, _: &Peer, _: Action, _: &Topic) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+/// A native `EventSource` gives up for ever on any status but 200, and this passes.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_gate_cannot_decide_a_stream_is_sent_away_with_a_slot() {
+    let server = Server::built(|_| {}, true, |builder| builder.gate(Arc::new(Unavailable))).await;
+    let response = http().get(server.at("/sse?topic=chat/a")).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let said = response.text().await.unwrap();
+    assert!(said.starts_with("retry: ") && said.contains("tidewire.bye"), "{said}");
+    assert!(said.contains("gate_unavailable"), "{said}");
+    let (status, error) = refused(&server, "/events?topic=chat/a", None).await;
+    assert_eq!((status, &error["next"]), (503, &json!("retry")));
+    let (status, _) = Socket::open_with(&server, "", &[]).await.err().unwrap();
+    assert_eq!(status, 503);
 }

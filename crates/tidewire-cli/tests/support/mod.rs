@@ -31,12 +31,17 @@ pub(crate) struct Process {
 impl Process {
     /// `tidewire dev` on a free port over this folder; returns when it listens.
     pub(crate) fn dev(data: &Path) -> Self {
-        let mut child = tidewire()
-            .args(["dev", "--listen", "127.0.0.1:0", "--data"])
-            .arg(data)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        Self::dev_at(data, "127.0.0.1:0")
+    }
+
+    /// The same, at an address.
+    pub(crate) fn dev_at(data: &Path, listen: &str) -> Self {
+        Self::start(tidewire().args(["dev", "--listen", listen, "--data"]).arg(data))
+    }
+
+    /// Any command that serves; returns when it listens.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
         let stdout = child.stdout.take().expect("its output is piped");
         let mut lines = BufReader::new(stdout).lines();
         let url = lines

@@ -7,4 +7,5 @@ mod plan;
 mod poll;
 mod publish;
 mod sse;
+mod tls;
 mod ws;

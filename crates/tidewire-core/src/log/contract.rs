@@ -140,6 +140,7 @@ fn filter(names: &[&str]) -> Filter {
 }
 
 /// A message on a topic that says `body`.
+#[allow(clippy::needless_pass_by_value)]
 fn say(name: &str, body: impl ToString) -> Message {
     let data = Data::text(body.to_string()).expect("text");
     Message { topic: topic(name), event: EventType::message(), data, key: None }

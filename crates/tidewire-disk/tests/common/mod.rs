@@ -112,7 +112,7 @@ impl SimDisk {
         let names = match crash {
             Crash::Kill => &state.names,
             Crash::PowerCut => &state.names_durable,
-            Crash::Torn(seed) if seed % 2 == 0 => &state.names,
+            Crash::Torn(seed) if seed.is_multiple_of(2) => &state.names,
             Crash::Torn(_) => &state.names_durable,
         };
         let left = SimDisk::default();
@@ -161,7 +161,7 @@ impl Node {
         let mut bytes = self.durable.clone();
         for change in &self.unsynced {
             match change {
-                Change::Cut(_) if random.next_u64() % 2 == 0 => change.apply(&mut bytes),
+                Change::Cut(_) if random.next_u64().is_multiple_of(2) => change.apply(&mut bytes),
                 Change::Cut(_) => {}
                 Change::Write(at, news) => {
                     for (number, page) in news.chunks(PAGE).enumerate() {
@@ -342,6 +342,7 @@ pub fn topic(name: &str) -> Topic {
     Topic::parse(name).unwrap()
 }
 
+#[allow(clippy::needless_pass_by_value)]
 pub fn say(name: &str, body: impl ToString) -> Message {
     let data = Data::text(body.to_string()).unwrap();
     Message { topic: topic(name), event: EventType::message(), data, key: None }

@@ -5,21 +5,32 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use tidewire_proto::frame::Event;
+use tidewire_proto::{Code, frame::Event};
 
 use super::{
     handshake,
     wire::{Lost, Wire},
 };
-use crate::{answer::Refused, app::App};
+use crate::{
+    answer::Refused,
+    app::{App, left},
+};
 
 /// The handler.
 pub(crate) async fn echo(State(app): State<App>, request: Request) -> Result<Response, Refused> {
     let handshake = handshake::check(&request)?;
     let guard = app.stream_guard();
-    Ok(handshake.accept(app, request, |mut wire| async move {
+    Ok(handshake.accept(app, request, |mut wire, app| async move {
         let _guard = guard;
-        if let Err(Lost::Broken { close_code, reason }) = repeat(&mut wire).await {
+        let mut leaving = app.leaving.subscribe();
+        let ended = tokio::select! {
+            ended = repeat(&mut wire) => ended,
+            () = left(&mut leaving) => {
+                let code = Code::Restarting;
+                Err(Lost::Broken { close_code: code.close_code(), reason: code.to_string() })
+            }
+        };
+        if let Err(Lost::Broken { close_code, reason }) = ended {
             wire.close(close_code, &reason).await;
         }
     }))

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use axum::{body::Body, extract::Request, response::Response};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use hyper_util::rt::TokioIo;
 use tidewire_proto::{Code, WireError, frame, ws::SUBPROTOCOL};
 
@@ -21,6 +21,7 @@ pub(super) struct Handshake {
 pub(super) fn check(request: &Request) -> Result<Handshake, WireError> {
     let headers = request.headers();
     let is_upgrade = request.method() == Method::GET
+        && request.version() == Version::HTTP_11
         && has_token(headers, header::CONNECTION, "upgrade")
         && has_token(headers, header::UPGRADE, "websocket");
     if !is_upgrade {
@@ -53,7 +54,7 @@ impl Handshake {
         self,
         app: App,
         mut request: Request,
-        talk: impl FnOnce(Wire) -> Talk + Send + 'static,
+        talk: impl FnOnce(Wire, App) -> Talk + Send + 'static,
     ) -> Response
     where
         Talk: Future<Output = ()> + Send,
@@ -63,8 +64,7 @@ impl Handshake {
             match upgrade.await {
                 Ok(upgraded) => {
                     let wire = Wire::new(TokioIo::new(upgraded), app.hub.limits());
-                    drop(app);
-                    talk(wire).await;
+                    talk(wire, app).await;
                 }
                 Err(error) => tracing::debug!(%error, "a handshake was not completed"),
             }

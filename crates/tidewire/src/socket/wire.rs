@@ -157,8 +157,8 @@ impl Wire {
             loop {
                 match self.hear().await {
                     Ok(Some(Event::Close(_))) | Err(Lost::Gone) => return,
-                    // After a broken frame there is nothing left to understand, only an end to see.
-                    Ok(_) | Err(Lost::Broken { .. }) => self.input.clear(),
+                    // What else it says comes too late; the codec throws away what follows a break.
+                    Ok(_) | Err(Lost::Broken { .. }) => {}
                 }
             }
         };
