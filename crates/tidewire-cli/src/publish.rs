@@ -31,7 +31,7 @@ const BATCH_BYTES: usize = 1024 * 1024;
 /// DATA that parses as JSON is sent as JSON, anything else as text; --json and --text insist.
 /// Exit codes: 0 stored, 1 refused, 2 wrong usage, 3 the server cannot be reached.
 #[derive(Debug, Args)]
-pub struct PublishArgs {
+pub(crate) struct PublishArgs {
     /// Where it goes: `chat/general`
     #[arg(value_name = "TOPIC", value_parser = topic)]
     topic: Topic,
@@ -75,7 +75,7 @@ fn key(text: &str) -> Result<Key, String> {
 ///
 /// # Errors
 /// When the URL is not one or the input cannot be read.
-pub async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     let publish = Duration::from_secs(args.timeout);
     let timeouts = Timeouts { publish, ..Timeouts::default() };
     let client = args.server.client(ClientOptions { timeouts, ..ClientOptions::default() })?;

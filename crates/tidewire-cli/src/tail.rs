@@ -74,7 +74,7 @@ pub(crate) const TOKEN_HINT: &str = "get a token (`tidewire token --help`) and g
 /// It connects again by itself and loses nothing; what happens to the connection goes to stderr.
 /// Ends with Ctrl-C, with --count or with --until-live.
 #[derive(Debug, Args)]
-pub struct TailArgs {
+pub(crate) struct TailArgs {
     /// Topics to follow: `chat/general`; several come as one stream in one order
     #[arg(value_name = "TOPIC", required = true, value_parser = topic)]
     topics: Vec<Topic>,
@@ -116,7 +116,7 @@ fn rung(text: &str) -> Result<Rung, String> {
 ///
 /// # Errors
 /// When the URL is not one or the output cannot be written.
-pub async fn run(args: TailArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: TailArgs) -> anyhow::Result<ExitCode> {
     let client = args.server.client(ClientOptions::default())?;
     let rung = match args.transport {
         Rung::Auto if args.until_live => Rung::Poll,

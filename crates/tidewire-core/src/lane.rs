@@ -14,7 +14,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use tidewire_proto::{Cursor, Lineage, Sequence, Topic};
+use tidewire_proto::{Cursor, Entry, Lineage, Sequence, Topic};
 use tokio::sync::Notify;
 
 use crate::{
@@ -82,6 +82,16 @@ impl Lane {
     /// The id of a place, if entries of this lane have ids.
     pub(crate) fn id(&self, lineage: &Lineage, sequence: Sequence) -> Option<Cursor> {
         self.kept.then(|| lineage.cursor_at(sequence))
+    }
+
+    /// Entries that were read from the log, ready to go out.
+    pub(crate) fn framed(&self, entries: impl IntoIterator<Item = Arc<Entry>>) -> Vec<Arc<Framed>> {
+        let lineage = self.log.bounds().lineage;
+        let framed = |entry: Arc<Entry>| {
+            let id = self.id(&lineage, entry.sequence);
+            Arc::new(Framed::new(entry, id))
+        };
+        entries.into_iter().map(framed).collect()
     }
 
     /// Makes the filter's topics alive here, and `signal` one of their readers.

@@ -5,16 +5,16 @@
 //!
 //! Invariant: news of several subscriptions come in one log order once they have caught up.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use tidewire_proto::{After, Code, Cursor, Gap, Message, Sequence, WireError};
+use tidewire_proto::{After, Code, Cursor, Entry, Gap, Message, Sequence, Topic, WireError};
 use tokio::sync::Notify;
 
 use crate::{
     framed::Framed,
     gate::{Action, Credential, Gate, Peer, Refusal},
-    hub::{Hub, HistoryPage, Published, SubscribeError},
-    log::{Filter, ReadError},
+    hub::{HistoryPage, Hub, Published, SubscribeError},
+    log::{Filter, PageLimit, ReadError},
     subscription::Subscription,
 };
 
@@ -208,19 +208,65 @@ impl Session {
         kept.min_by_key(|subscription| subscription.place()).and_then(Subscription::cursor)
     }
 
-    /// One page for one of those who must read the log, in turn.
+    /// One page of the log for one of those who must read it, in turn. Those who were live once and
+    /// fell behind read together with the other live ones, so that their order stays the log's.
     async fn read_past(&mut self) -> Result<Option<News>, ReadError> {
         let count = self.subscriptions.len();
         let turn = (0..count)
             .map(|offset| (self.turn + offset) % count)
             .find(|&index| self.subscriptions.get(index).is_some_and(Subscription::is_behind));
         let Some(index) = turn else { return Ok(None) };
-        let Some(subscription) = self.subscriptions.get_mut(index) else { return Ok(None) };
+        let Some(subscription) = self.subscriptions.get(index) else { return Ok(None) };
+        let news = match subscription.was_live() {
+            true => self.read_together(subscription.is_kept()).await?,
+            false => None,
+        };
+        let news = match news {
+            Some(news) => news,
+            None => self.read_alone(index).await?,
+        };
+        self.turn = index + 1;
+        Ok((!news.is_empty()).then_some(news))
+    }
+
+    async fn read_alone(&mut self, index: usize) -> Result<News, ReadError> {
+        let Some(subscription) = self.subscriptions.get_mut(index) else {
+            return Ok(News::default());
+        };
         let (gap, entries) = subscription.read().await?;
         let gap = gap.map(|gap| (subscription.filter().clone(), gap));
-        self.turn = index + 1;
-        let news = News { gap, entries, live: Vec::new() };
-        Ok((!news.is_empty()).then_some(news))
+        Ok(News { gap, entries, live: Vec::new() })
+    }
+
+    /// One page for all of a lane that were live, from the place of the last of them. Nothing when
+    /// something was lost: then each has its own gap to tell.
+    async fn read_together(&mut self, is_kept: bool) -> Result<Option<News>, ReadError> {
+        let limits = self.hub.limits();
+        let limit = PageLimit { entries: limits.page_entries_max, bytes: limits.step_bytes_max };
+        let lane = Arc::clone(self.hub.lane(is_kept));
+        let members = || {
+            self.subscriptions.iter().filter(|have| have.was_live() && have.is_kept() == is_kept)
+        };
+        let topics = members().flat_map(|member| member.filter().topics()).cloned();
+        let Some(filter) = Filter::new(topics) else { return Ok(None) };
+        let after = members().map(Subscription::place).min().unwrap_or_default();
+        let page = lane.log.read(&filter, after, limit).await?;
+        if page.lost.is_some() {
+            return Ok(None);
+        }
+        let places: HashMap<&Topic, Sequence> = members()
+            .flat_map(|member| member.filter().topics().iter().map(|topic| (topic, member.place())))
+            .collect();
+        let is_news = |entry: &Arc<Entry>| {
+            places.get(&entry.topic).is_some_and(|&place| entry.sequence > place)
+        };
+        let entries = lane.framed(page.entries.into_iter().filter(is_news));
+        for member in &mut self.subscriptions {
+            if member.was_live() && member.is_kept() == is_kept {
+                member.advance(page.through);
+            }
+        }
+        Ok(Some(News { gap: None, entries, live: Vec::new() }))
     }
 
     /// What the tails hold, of all subscriptions, up to one place in each lane.
@@ -229,9 +275,23 @@ impl Session {
         for is_kept in [true, false] {
             let position = self.hub.lane(is_kept).position();
             let first = news.entries.len();
-            for subscription in &mut self.subscriptions {
-                if subscription.is_kept() == is_kept {
-                    take(subscription, position, &mut news);
+            let places: Vec<_> = self.subscriptions.iter().map(Subscription::place).collect();
+            let mut members: Vec<_> =
+                self.subscriptions.iter_mut().filter(|have| have.is_kept() == is_kept).collect();
+            for member in &mut members {
+                member.take(position, &mut news.entries);
+            }
+            if members.iter().any(|member| member.was_live() && member.is_behind()) {
+                // Nobody overtakes: all of them read the log together instead.
+                news.entries.truncate(first);
+                for (have, place) in self.subscriptions.iter_mut().zip(places) {
+                    have.go_back(place);
+                }
+                continue;
+            }
+            for member in members {
+                if member.has_become_live(position) {
+                    news.live.push(member.filter().clone());
                 }
             }
             if let Some(taken) = news.entries.get_mut(first..) {
@@ -239,13 +299,6 @@ impl Session {
             }
         }
         news
-    }
-}
-
-fn take(subscription: &mut Subscription, position: Sequence, news: &mut News) {
-    subscription.take(position, &mut news.entries);
-    if subscription.has_become_live(position) {
-        news.live.push(subscription.filter().clone());
     }
 }
 
@@ -263,7 +316,10 @@ impl Publisher {
     /// # Errors
     /// The gate's refusal or the hub's.
     pub async fn publish(&self, message: Message) -> Result<Published, WireError> {
-        self.gate.may(&self.peer, Action::Publish, &message.topic).await.map_err(WireError::from)?;
+        self.gate
+            .may(&self.peer, Action::Publish, &message.topic)
+            .await
+            .map_err(WireError::from)?;
         Ok(self.hub.publish(message).await?)
     }
 
@@ -273,7 +329,10 @@ impl Publisher {
     /// The gate's refusal or the hub's, for the whole batch.
     pub async fn publish_batch(&self, batch: Vec<Message>) -> Result<Vec<Published>, WireError> {
         for message in &batch {
-            self.gate.may(&self.peer, Action::Publish, &message.topic).await.map_err(WireError::from)?;
+            self.gate
+                .may(&self.peer, Action::Publish, &message.topic)
+                .await
+                .map_err(WireError::from)?;
         }
         Ok(self.hub.publish_batch(batch).await?)
     }

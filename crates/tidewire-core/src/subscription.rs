@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use tidewire_proto::{After, Continuity, Cursor, Entry, Gap, GapReason, Sequence};
+use tidewire_proto::{After, Continuity, Cursor, Gap, GapReason, Sequence};
 use tokio::sync::Notify;
 
 use crate::{
@@ -148,6 +148,22 @@ impl Subscription {
         self.cursor = position;
     }
 
+    /// Did it catch up with the log at some time?
+    pub(crate) fn was_live(&self) -> bool {
+        self.said_live
+    }
+
+    /// Everything up to `through` was given to the reader by somebody who read for several.
+    pub(crate) fn advance(&mut self, through: Sequence) {
+        self.behind = false;
+        self.cursor = self.cursor.max(through);
+    }
+
+    /// What was taken above `place` was not given to the reader after all.
+    pub(crate) fn go_back(&mut self, place: Sequence) {
+        self.cursor = place;
+    }
+
     /// Do the tails begin above the cursor?
     pub(crate) fn is_behind(&self) -> bool {
         self.behind
@@ -172,13 +188,8 @@ impl Subscription {
     ) -> Result<(Option<Gap>, Vec<Arc<Framed>>), ReadError> {
         let Page { entries, through, lost } =
             self.lane.log.read(&self.filter, self.cursor, limit).await?;
-        let lineage = self.lane.log.bounds().lineage;
         let gap = lost.filter(|_| !self.from_start).map(|lost| self.trimmed(lost));
-        let framed = |entry: Arc<Entry>| {
-            let id = self.lane.id(&lineage, entry.sequence);
-            Arc::new(Framed::new(entry, id))
-        };
-        let entries = entries.into_iter().map(framed).collect();
+        let entries = self.lane.framed(entries);
         self.from_start = false;
         self.behind = false;
         self.cursor = self.cursor.max(through);

@@ -187,12 +187,15 @@ impl World {
     }
 
     async fn follow(&self, after: u64) {
+        // What the keeper is about to drop is dropped, so that both see the same.
+        self.log().retain_now().await;
         let all = page(self.log(), &TOPICS, after).await;
         let wanted = sequences(&all.entries);
         let mut stream = self.log().follow(Sequence(after));
         let (mut seen, mut at) = (vec![], after);
         while seen.len() < wanted.len() {
-            let batch = stream.next().await.unwrap();
+            let next = tokio::time::timeout(Duration::from_secs(10), stream.next());
+            let batch = next.await.expect("in time").unwrap();
             assert!(batch.after.0 >= at);
             at = batch.entries.last().unwrap().sequence.0;
             seen.extend(sequences(&batch.entries));
@@ -231,7 +234,8 @@ proptest! {
         runtime.block_on(async {
             let mut world = World::new();
             for step in &steps {
-                world.run(step).await;
+                let run = tokio::time::timeout(Duration::from_secs(20), world.run(step));
+                run.await.unwrap_or_else(|_| panic!("{step:?} takes too long"));
             }
             world.read(0).await;
             world.follow(0).await;

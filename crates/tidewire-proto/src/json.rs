@@ -6,7 +6,7 @@
 //! Invariant: what is written here says nothing about who receives it.
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -136,12 +136,19 @@ pub struct MessageText<'a> {
     /// `message` if left out.
     pub event: Option<String>,
     /// Any JSON value; a string with an `encoding`.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "present")]
     pub data: Option<&'a RawValue>,
     /// `json` if left out; `text` or `base64`.
     pub encoding: Option<String>,
     /// Idempotency key.
     pub key: Option<String>,
+}
+
+/// A field that is there, be it `null`: serde would make nothing of a `null` otherwise.
+pub(crate) fn present<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl MessageText<'_> {
@@ -318,6 +325,8 @@ mod tests {
         let message =
             parse_message(r#"{"topic":"a","data":[1, 2],"event":"e","key":"k"}"#).unwrap();
         assert_eq!(message.data, Data::Json("[1, 2]".into()));
+        let message = parse_message(r#"{"topic":"a","data":null}"#).unwrap();
+        assert_eq!(message.data, Data::Json("null".into()), "null is a value");
         let message = parse_message(r#"{"topic":"a","data":"AP8=","encoding":"base64"}"#).unwrap();
         assert_eq!(message.data, Data::binary(&[0_u8, 255][..]));
     }

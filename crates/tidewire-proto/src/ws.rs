@@ -60,7 +60,7 @@ struct CommandText<'a> {
     topic: Option<String>,
     after: Option<String>,
     event: Option<String>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "json::present")]
     data: Option<&'a RawValue>,
     encoding: Option<String>,
     key: Option<String>,
@@ -299,6 +299,14 @@ mod tests {
         assert_eq!(request.reference, "\"a\"");
         assert!(
             matches!(request.command, Command::Publish(message) if message.data == Data::Json(r#"{"x": 1}"#.into()))
+        );
+    }
+
+    #[test]
+    fn null_is_data_too() {
+        let request = parse_text(r#"{"do":"publish","topic":"t","data":null}"#).unwrap();
+        assert!(
+            matches!(request.command, Command::Publish(m) if m.data == Data::Json("null".into()))
         );
     }
 

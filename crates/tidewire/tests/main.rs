@@ -3,6 +3,7 @@
 
 mod access;
 mod any_door;
+mod clocks;
 mod connections;
 mod continuity;
 mod drain;
@@ -13,3 +14,4 @@ mod order;
 mod origins;
 mod slow_reader;
 mod support;
+mod websocket;

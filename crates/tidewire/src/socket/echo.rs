@@ -7,6 +7,8 @@ use axum::{
 };
 use tidewire_proto::{Code, frame::Event};
 
+use tokio::sync::watch;
+
 use super::{
     handshake,
     wire::{Lost, Wire},
@@ -23,22 +25,22 @@ pub(crate) async fn echo(State(app): State<App>, request: Request) -> Result<Res
     Ok(handshake.accept(app, request, |mut wire, app| async move {
         let _guard = guard;
         let mut leaving = app.leaving.subscribe();
-        let ended = tokio::select! {
-            ended = repeat(&mut wire) => ended,
-            () = left(&mut leaving) => {
-                let code = Code::Restarting;
-                Err(Lost::Broken { close_code: code.close_code(), reason: code.to_string() })
-            }
-        };
-        if let Err(Lost::Broken { close_code, reason }) = ended {
+        if let Err(Lost::Broken { close_code, reason }) = repeat(&mut wire, &mut leaving).await {
             wire.close(close_code, &reason).await;
         }
     }))
 }
 
-async fn repeat(wire: &mut Wire) -> Result<(), Lost> {
+async fn repeat(wire: &mut Wire, leaving: &mut watch::Receiver<bool>) -> Result<(), Lost> {
     loop {
-        match wire.hear().await? {
+        let heard = tokio::select! {
+            heard = wire.hear() => heard?,
+            () = left(leaving) => {
+                wire.close(Code::Restarting.close_code(), Code::Restarting.as_str()).await;
+                return Ok(());
+            }
+        };
+        match heard {
             None | Some(Event::Pong(_)) => {}
             Some(Event::Text(text)) => {
                 wire.send_text(std::str::from_utf8(&text).unwrap_or_default()).await?;

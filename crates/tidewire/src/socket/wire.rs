@@ -153,17 +153,25 @@ impl Wire {
         if self.write(&out).await.is_err() {
             return;
         }
+        // Whoever broke the protocol is not understood any more: our half ends at once, so that the
+        // peer sees it. Its bytes are read on, or its system would throw our close frame away.
+        let is_broken = self.decoder.has_ended();
+        if is_broken {
+            let _ = timeout(limit, self.io.shutdown()).await;
+        }
         let peers_half = async {
             loop {
                 match self.hear().await {
                     Ok(Some(Event::Close(_))) | Err(Lost::Gone) => return,
-                    // What else it says comes too late; the codec throws away what follows a break.
+                    // What else it says comes too late.
                     Ok(_) | Err(Lost::Broken { .. }) => {}
                 }
             }
         };
         let _ = timeout(limit, peers_half).await;
-        let _ = timeout(limit, self.io.shutdown()).await;
+        if !is_broken {
+            let _ = timeout(limit, self.io.shutdown()).await;
+        }
     }
 
     /// Answers the peer's close with its own code (RFC 6455 §5.5.1) and ends the connection.
