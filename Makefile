@@ -28,7 +28,7 @@ arrows:           ## which crate knows which, sizes of files, tables in the docs
 	node scripts/check-arrows.mjs
 
 doc:              ## the Rust documentation, with every warning an error
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --lib
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --all-features --no-deps --lib
 
 unit:             ## the Rust tests, those in the documentation included
 	cargo test --locked --workspace

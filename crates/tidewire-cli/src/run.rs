@@ -83,7 +83,10 @@ async fn run(settings: Settings, dev: bool) -> anyhow::Result<ExitCode> {
     let listener = server.bind()?;
     let url = server.url(listener.local_addr()?);
     println!("tidewire {} listens on {url}", env!("CARGO_PKG_VERSION"));
-    println!("  data      {} (every acknowledged entry is on disk first)", data.display());
+    println!(
+        "  data      {} (each publish is answered with how safely it is stored)",
+        data.display()
+    );
     if dev {
         println!("  live page {url}");
         println!("  plan      {url}{}/plan", prefix.trim_start_matches('/'));

@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 use crate::{
     framed::Framed,
     gate::{Action, Credential, Gate, Peer, Refusal},
-    hub::{HistoryPage, Hub, Published, SubscribeError},
-    log::{Filter, PageLimit, ReadError},
+    hub::{HistoryPage, Hub, PublishError, Published, SubscribeError},
+    log::{AppendError, Filter, PageLimit, ReadError},
     subscription::Subscription,
 };
 
@@ -320,7 +320,15 @@ impl Publisher {
             .may(&self.peer, Action::Publish, &message.topic)
             .await
             .map_err(WireError::from)?;
-        Ok(self.hub.publish(message).await?)
+        self.hub.publish(message).await.map_err(|error| match error {
+            // There is only one message to speak of.
+            PublishError::Append(AppendError::Conflict { .. }) => {
+                let message = "the idempotency key was used with another body on this topic: a \
+                               retry sends the same body, another message has another key";
+                WireError::new(Code::KeyConflict, message)
+            }
+            error => error.into(),
+        })
     }
 
     /// Publishes a batch, if the gate allows every message of it.

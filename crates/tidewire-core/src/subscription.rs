@@ -28,6 +28,8 @@ pub struct Subscription {
     continuity: Continuity,
     // It asked for the oldest there is and has not moved yet: what is gone is no gap to it.
     from_start: bool,
+    // The newest loss that the reader was told of.
+    told_lost: Sequence,
     behind: bool,
     said_live: bool,
 }
@@ -75,6 +77,7 @@ impl Subscription {
             cursor,
             continuity,
             from_start: after == After::Start,
+            told_lost: Sequence::ZERO,
             behind: false,
             said_live: false,
         };
@@ -83,21 +86,20 @@ impl Subscription {
     }
 
     /// Asks the log what retention took above the cursor, so that it is told before anything else.
+    /// The cursor stays: of other topics there may be entries below what was lost.
     async fn check_retention(&mut self, bounds: &Bounds) -> Result<(), ReadError> {
-        if self.cursor >= bounds.newest || self.from_start {
+        if !self.lane.kept || self.cursor >= bounds.newest || self.from_start {
             return Ok(());
         }
         let nothing = PageLimit { entries: 0, bytes: 0 };
         let page = self.lane.log.read(&self.filter, self.cursor, nothing).await?;
         let Some(lost) = page.lost else { return Ok(()) };
-        self.continuity = match self.continuity {
+        self.told_lost = lost;
+        self.continuity = Continuity::Gap(match self.continuity {
             // A foreign cursor has its reason already; only where the past begins is new.
-            Continuity::Gap(gap) => {
-                Continuity::Gap(Gap { oldest: bounds.lineage.cursor_at(lost), ..gap })
-            }
-            _ => Continuity::Gap(self.trimmed(lost)),
-        };
-        self.cursor = lost;
+            Continuity::Gap(gap) => Gap { oldest: bounds.lineage.cursor_at(lost), ..gap },
+            _ => self.trimmed(lost),
+        });
         Ok(())
     }
 
@@ -188,7 +190,11 @@ impl Subscription {
     ) -> Result<(Option<Gap>, Vec<Arc<Framed>>), ReadError> {
         let Page { entries, through, lost } =
             self.lane.log.read(&self.filter, self.cursor, limit).await?;
-        let gap = lost.filter(|_| !self.from_start).map(|lost| self.trimmed(lost));
+        // What keeps nothing promises nothing, and its places mean nothing to a client.
+        let is_news =
+            |lost: &Sequence| self.lane.kept && !self.from_start && *lost > self.told_lost;
+        let gap = lost.filter(is_news).map(|lost| self.trimmed(lost));
+        self.told_lost = self.told_lost.max(lost.unwrap_or_default());
         let entries = self.lane.framed(entries);
         self.from_start = false;
         self.behind = false;

@@ -99,10 +99,13 @@ impl Inbox {
     pub(crate) fn wait_for_room(&self, there_is: impl Fn() -> bool) {
         // The state's lock is never taken under this one: look outside, wait inside.
         while !there_is() {
-            let inner = self.lock();
+            let mut inner = self.lock();
             if inner.stopped || inner.stuck {
                 break;
             }
+            // Nobody waits for a keeper that sleeps.
+            inner.awake = true;
+            self.changed.notify_all();
             drop(self.changed.wait_timeout(inner, SEAL_LOOK));
         }
     }
@@ -134,6 +137,8 @@ struct Orders {
 
 /// Works until it is told to stop.
 pub(crate) fn run(shared: &Shared) {
+    // An earlier life may have left sealed files.
+    sort_all(shared);
     loop {
         let orders = shared.keeper.wait(shared.settings.retain_interval);
         if orders.stopped {

@@ -69,10 +69,8 @@ impl Writer {
     pub(crate) fn run(mut self) {
         loop {
             let work = self.shared.queue.take(GROUP_BYTES);
-            let cost = work.requests.iter().map(|request| request.cost).sum();
             if !work.requests.is_empty() {
                 self.commit(work.requests);
-                self.shared.queue.done(cost);
             }
             if self.failed.is_none() && (work.seal || self.is_due()) {
                 self.seal();
@@ -95,7 +93,7 @@ impl Writer {
     fn commit(&mut self, requests: Vec<Request>) {
         if let Some(reason) = &self.failed {
             let failed = AppendError::Failed(reason.clone());
-            requests.into_iter().for_each(|request| refuse(request, failed.clone()));
+            requests.into_iter().for_each(|request| self.refuse(request, failed.clone()));
             return;
         }
         let newest_before = self.newest;
@@ -106,7 +104,7 @@ impl Writer {
         if let Err(error) = self.write() {
             self.newest = newest_before;
             self.take_back(&group);
-            group.into_iter().for_each(|prepared| refuse(prepared.request, error.clone()));
+            group.into_iter().for_each(|prepared| self.refuse(prepared.request, error.clone()));
             return;
         }
         let safe = group.iter().position(|prepared| prepared.needs_sync).unwrap_or(group.len());
@@ -116,7 +114,7 @@ impl Writer {
         if (too_much || !unsynced.is_empty()) && self.sync().is_err() {
             let reason = self.failed.clone().unwrap_or_default();
             let failed = AppendError::Failed(reason);
-            unsynced.into_iter().for_each(|prepared| refuse(prepared.request, failed.clone()));
+            unsynced.into_iter().for_each(|prepared| self.refuse(prepared.request, failed.clone()));
             return;
         }
         self.publish(unsynced);
@@ -241,6 +239,11 @@ impl Writer {
         AppendError::Failed(reason)
     }
 
+    fn refuse(&self, request: Request, error: AppendError) {
+        self.shared.queue.done(request.cost);
+        let _ = request.reply.send(Err(error));
+    }
+
     fn take_back(&mut self, group: &[Prepared]) {
         for prepared in group.iter().rev() {
             for &(at, ..) in prepared.fresh.iter().rev() {
@@ -255,9 +258,11 @@ impl Writer {
     fn publish(&self, group: Vec<Prepared>) {
         let mut replies = Vec::with_capacity(group.len());
         let mut fresh = Vec::new();
-        let mut any = false;
+        let (mut any, mut done) = (false, 0);
         for prepared in group {
-            let Prepared { request: Request { messages, reply, .. }, answer, at_ms, .. } = prepared;
+            let Prepared { request, answer, at_ms, .. } = prepared;
+            let Request { messages, reply, cost, .. } = request;
+            done += cost;
             if let Ok(receipts) = &answer {
                 let mut places = prepared.fresh.into_iter().peekable();
                 for (at, (message, receipt)) in messages.into_iter().zip(receipts).enumerate() {
@@ -277,6 +282,8 @@ impl Writer {
             self.shared.lock().publish(fresh);
             self.shared.tell_newest();
         }
+        // Before the answers: whoever hears one may publish again at once.
+        self.shared.queue.done(done);
         for (reply, answer) in replies {
             // A publisher who left does not take the batch back.
             let _ = reply.send(answer);
@@ -305,7 +312,9 @@ impl Writer {
             return;
         }
         self.shared.keeper.wait_for_room(|| self.shared.lock().sealed.len() < SEALED_MAX);
-        if self.synced < self.written && self.sync().is_err() {
+        // Also when every entry is durable: what a failed write left and a cut took back must be
+        // gone for good, because only the active file may end in something torn.
+        if self.sync().is_err() {
             return;
         }
         match create_wal(&*self.shared.disk, self.newest.next(), self.salt) {
@@ -340,8 +349,4 @@ impl Writer {
             }
         }
     }
-}
-
-fn refuse(request: Request, error: AppendError) {
-    let _ = request.reply.send(Err(error));
 }

@@ -60,6 +60,24 @@ async fn a_full_disk_stops_sealing_and_sorting_but_loses_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_full_disk_left_behind_is_gone_for_good_before_the_file_is_sealed() {
+    for seed in 0..40 {
+        let disk = SimDisk::default();
+        let log = open(&disk);
+        append(&log, vec![say("chat/a", "one")]).await;
+        disk.fault(|faults| faults.room = Some(60));
+        assert_eq!(log.append(vec![say("chat/a", "two")]).await, Err(AppendError::Full));
+        // Room for the successor's head, and none for sorting.
+        disk.fault(|faults| faults.room = Some(32));
+        log.seal_now().await;
+        disk.fault(|faults| faults.room = None);
+        append(&log, vec![say("chat/a", "two")]).await;
+        let log = open(&disk.crash(Crash::Torn(seed)));
+        assert_eq!(sequences(&page(&log, &["chat/a"], 0).await.entries), [1, 2], "seed {seed}");
+    }
+}
+
+#[tokio::test]
 async fn a_failing_sync_ends_acknowledging_for_good() {
     let disk = SimDisk::default();
     let log = open(&disk);

@@ -187,8 +187,8 @@ impl World {
     }
 
     async fn follow(&self, after: u64) {
-        // What the keeper is about to drop is dropped, so that both see the same.
-        self.log().retain_now().await;
+        // What is about to be sealed and dropped is, so that both see the same.
+        self.log().seal_now().await;
         let all = page(self.log(), &TOPICS, after).await;
         let wanted = sequences(&all.entries);
         let mut stream = self.log().follow(Sequence(after));

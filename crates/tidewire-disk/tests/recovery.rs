@@ -14,6 +14,12 @@ use tidewire_core::{AppendError, Filter, Log};
 use tidewire_disk::{DiskSettings, OpenError};
 use tidewire_proto::{Sequence, Stored};
 
+/// Longer than any test.
+const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// Nothing here takes longer, unless it never ends.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Three batches, the last of three messages; answers the file, its bytes and where the last begins.
 async fn three_batches() -> (String, Vec<u8>, usize, SimDisk) {
     let disk = SimDisk::default();
@@ -229,7 +235,7 @@ impl TakeUntil for stream::BoxStream<'static, tidewire_core::Batch> {
     async fn take_until_newest(mut self, newest: u64) -> Vec<String> {
         let (mut out, mut after) = (vec![], 0);
         while after < newest {
-            let next = tokio::time::timeout(std::time::Duration::from_secs(30), self.next()).await;
+            let next = tokio::time::timeout(PATIENCE, self.next()).await;
             let batch = next.unwrap_or_else(|_| panic!("stands still at {after} of {newest}"));
             let batch = batch.unwrap();
             after = batch.entries.last().unwrap().sequence.0;
@@ -305,6 +311,26 @@ async fn a_crash_while_sorting_sorts_again() {
     log.seal_now().await;
     assert_eq!(sequences(&page(&log, &["chat/a", "quick/b"], 0).await.entries), [1, 2]);
     assert!(!disk.names().iter().any(|file| *file == name || file.ends_with(".tmp")));
+}
+
+#[tokio::test]
+async fn sealed_files_of_an_earlier_life_are_sorted_without_being_asked() {
+    let (disk, left) = (SimDisk::default(), SimDisk::default());
+    let log = open(&disk);
+    for number in 0..4 {
+        append(&log, vec![say("chat/a", number)]).await;
+        // As the file is before it is sealed and sorted.
+        left.put(&disk.only(".wal"), disk.bytes(&disk.only(".wal")));
+        log.seal_now().await;
+    }
+    left.put("lineage", disk.bytes("lineage"));
+    let small = DiskSettings { segment_bytes: 1, retain_interval: HOUR, ..settings() };
+    let log = try_open(&left, small).unwrap();
+    append(&log, vec![say("chat/a", 4)]).await;
+    let next = tokio::time::timeout(PATIENCE, append(&log, vec![say("chat/a", 5)]));
+    assert_eq!(next.await.expect("the writer is not held up")[0].sequence, Sequence(6));
+    common::until(|| log.stats().unsorted == 1).await;
+    assert_eq!(page(&log, &["chat/a"], 0).await.entries.len(), 6);
 }
 
 #[tokio::test]

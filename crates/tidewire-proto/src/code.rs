@@ -105,7 +105,6 @@ codes! {
     Forbidden "forbidden" 403 4403 GiveUp "The token does not allow this.";
     OriginRefused "origin_refused" 403 4403 GiveUp "The page's origin is not listed.";
     Timeout "timeout" 408 4408 Retry "The request did not arrive in time.";
-    SlowReader "slow_reader" 408 4408 Resume "The connection accepted nothing for too long.";
     ConnectionLost "connection_lost" 408 4408 Resume "The peer did not answer the server's pings.";
     Protocol "protocol_error" 400 1002 GiveUp "The bytes break the WebSocket protocol.";
     Policy "policy" 400 1008 GiveUp "The peer broke a limit of this server.";

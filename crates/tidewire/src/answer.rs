@@ -36,7 +36,12 @@ impl IntoResponse for Refused {
         let mut response = json_response(status, body);
         let headers = response.headers_mut();
         match error.code {
-            Code::Busy | Code::DiskFull | Code::Restarting | Code::TooManyConnections => {
+            Code::Busy
+            | Code::DiskFull
+            | Code::GateUnavailable
+            | Code::LogFailed
+            | Code::Restarting
+            | Code::TooManyConnections => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             Code::TokenMissing | Code::TokenInvalid | Code::TokenExpired => {

@@ -181,7 +181,7 @@ pub(crate) async fn access_ended(app: &App, peer: &Peer) {
 pub(crate) async fn left(leaving: &mut watch::Receiver<bool>) {
     if leaving.wait_for(|leaving| *leaving).await.is_err() {
         // The server is gone altogether, and this task will be soon.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

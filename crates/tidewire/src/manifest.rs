@@ -29,6 +29,8 @@ struct Row<'a> {
     reason: &'static str,
     why: &'static str,
     history: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history_bytes: Option<u64>,
     stored: String,
     answers: Answers,
 }
@@ -79,6 +81,10 @@ fn row<'a>(name: &'a str, feature: &Feature) -> Row<'a> {
         History::Kept { age: Some(age), .. } => units::show_duration(age),
         History::Kept { age: None, .. } => "forever".to_owned(),
     };
+    let history_bytes = match feature.history {
+        History::Kept { bytes, .. } => bytes,
+        History::None => None,
+    };
     let stored = if feature.is_kept() { feature.stored.to_string() } else { "memory".to_owned() };
     Row {
         feature: name,
@@ -86,6 +92,7 @@ fn row<'a>(name: &'a str, feature: &Feature) -> Row<'a> {
         reason: decision.reason.as_str(),
         why: decision.reason.sentence(),
         history,
+        history_bytes,
         stored,
         answers: Answers {
             client_sends: feature.answers.client_sends,

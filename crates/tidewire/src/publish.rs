@@ -24,10 +24,7 @@ use crate::{
 };
 
 /// Publishes the body as the data of one message.
-pub(crate) async fn publish(
-    State(app): State<App>,
-    request: Request,
-) -> Result<Response, Refused> {
+pub(crate) async fn publish(State(app): State<App>, request: Request) -> Result<Response, Refused> {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     // The path as it was sent: a topic's own percent signs must not be decoded away.

@@ -35,7 +35,7 @@ impl Query {
                 "after" => after = Some(cursor(&value)?),
                 "ticket" => ticket = Some(value.into_owned()),
                 "limit" => {
-                    limit = number("limit", &value, 1, limits.page_entries_max as u64)? as usize
+                    limit = number("limit", &value, 1, limits.page_entries_max as u64)? as usize;
                 }
                 "wait" => {
                     let seconds = number("wait", &value, 0, limits.wait_max.as_secs())?;

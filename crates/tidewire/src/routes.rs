@@ -2,12 +2,12 @@
 
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::{OriginalUri, State},
     middleware,
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
-use http::StatusCode;
+use http::{Method, StatusCode};
 use tidewire_proto::Code;
 
 use crate::{
@@ -16,8 +16,8 @@ use crate::{
     cors, events, manifest, publish, socket, sse,
 };
 
-/// All paths, under the prefix, and the health checks beside it.
-pub(crate) fn router(app: App) -> Router {
+/// The doors, under the prefix and nowhere else: what an app mounts beside its own paths.
+pub(crate) fn doors(app: App) -> Router {
     let mut doors = Router::new()
         .route("/sse", get(sse::sse))
         .route("/socket", get(socket::socket))
@@ -33,17 +33,26 @@ pub(crate) fn router(app: App) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(app.clone(), cors::check));
+    let doors = Router::new().nest(&app.prefix, doors);
+    for_this_machine(doors, &app).with_state(app)
+}
+
+/// The doors, the health checks and, in `dev`, the live page: all that the own server answers.
+pub(crate) fn server(app: App) -> Router {
     let mut paths = Router::new()
-        .nest(&app.prefix, doors)
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
+        .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found);
     if app.dev {
         paths = paths.route("/", get(async || Html(include_str!("live.html"))));
-        // Health and the page too: nothing of this machine is for a foreign name.
-        paths = paths.layer(middleware::from_fn(cors::check_host));
     }
-    paths.with_state(app)
+    for_this_machine(paths, &app).with_state(app.clone()).merge(doors(app))
+}
+
+/// In `dev` nothing of this machine is for a foreign name, health and page included.
+fn for_this_machine(paths: Router<App>, app: &App) -> Router<App> {
+    if app.dev { paths.layer(middleware::from_fn(cors::check_host)) } else { paths }
 }
 
 async fn ready(State(app): State<App>) -> Response {
@@ -54,17 +63,17 @@ async fn ready(State(app): State<App>) -> Response {
     json_response(StatusCode::OK, body)
 }
 
-async fn not_found(State(app): State<App>, request: Request) -> Refused {
+async fn not_found(State(app): State<App>, OriginalUri(uri): OriginalUri) -> Refused {
     let prefix = &app.prefix;
     let message = format!(
         "there is nothing at {:?}: the doors are {prefix}/sse, {prefix}/socket, {prefix}/events, \
          {prefix}/topics/…, {prefix}/publish, {prefix}/tickets and {prefix}/plan",
-        request.uri().path()
+        uri.path()
     );
     Refused::new(Code::NotFound, message)
 }
 
-async fn method_not_allowed(request: Request) -> Refused {
-    let message = format!("{} is not for {}", request.method(), request.uri().path());
+async fn method_not_allowed(method: Method, OriginalUri(uri): OriginalUri) -> Refused {
+    let message = format!("{method} is not for {}", uri.path());
     Refused::new(Code::MethodNotAllowed, message)
 }

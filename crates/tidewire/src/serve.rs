@@ -24,6 +24,7 @@ use hyper_util::{
     server::conn::auto,
     service::TowerToHyperService,
 };
+use socket2::SockRef;
 use tidewire_core::Limits;
 use tidewire_proto::{Code, WireError};
 use tokio::{
@@ -78,7 +79,8 @@ pub(crate) async fn serve(
     leave(&server.app, tasks).await;
 }
 
-async fn leave(app: &App, mut tasks: JoinSet<()>) {
+/// Sends everybody away, each with a slot, and waits a while for them and for these connections.
+pub(crate) async fn leave(app: &App, mut tasks: JoinSet<()>) {
     let streams = app.streams();
     tracing::info!(streams, connections = tasks.len(), "going down: everybody gets a slot");
     app.leave();
@@ -123,6 +125,9 @@ impl Server {
     fn accept(&self, stream: TcpStream, peer: SocketAddr, tasks: &mut JoinSet<()>) {
         // An event must not wait for the one before it to be acknowledged.
         let _ = stream.set_nodelay(true);
+        // A peer that vanished acknowledges nothing, and beats alone never fill the kernel's buffer.
+        let silence = self.app.hub.limits().slow_reader_timeout;
+        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(silence));
         let place = match Counts::enter(&self.counts, peer.ip(), self.app.hub.limits()) {
             Some(place) => place,
             None => return,

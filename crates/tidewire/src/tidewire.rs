@@ -9,7 +9,7 @@ use tidewire_core::{
     log::memory::MemoryBounds,
 };
 use tidewire_disk::{DiskLog, DiskSettings, OpenError};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
     app::{App, Parts},
@@ -22,7 +22,6 @@ use crate::{
 /// An open Tidewire: a log, a hub on it, and the doors.
 pub struct Tidewire {
     app: App,
-    router: Router,
     settings: Settings,
     disk: Option<Arc<DiskLog>>,
 }
@@ -134,7 +133,7 @@ impl Builder {
             clock,
             random,
         });
-        Ok(Tidewire { router: routes::router(app.clone()), app, settings, disk })
+        Ok(Tidewire { app, settings, disk })
     }
 }
 
@@ -158,10 +157,25 @@ impl Tidewire {
         &self.app.hub
     }
 
-    /// The doors, for an app's own router. The app's server then has to bound connections, headers
-    /// and slow readers itself; [`serve`](Self::serve) does all that.
+    /// The doors, for an app's own router: paths under the prefix, and no others. The app's server
+    /// then has to bound connections, headers and slow readers itself, and to call
+    /// [`leave`](Self::leave) and [`close`](Self::close); [`serve`](Self::serve) does all that.
     pub fn router(&self) -> Router {
-        self.router.clone()
+        routes::doors(self.app.clone())
+    }
+
+    /// Sends every open stream and socket away, each with a slot to come back in, and waits until
+    /// they are gone, at most [`Limits::drain_timeout`](crate::Limits::drain_timeout). For an app's
+    /// own server: call it where a graceful shutdown begins.
+    pub async fn leave(&self) {
+        serve::leave(&self.app, JoinSet::new()).await;
+    }
+
+    /// Stores what was accepted and lets go of the log's folder. Publishes are refused from here on.
+    pub async fn close(&self) {
+        if let Some(disk) = &self.disk {
+            disk.close().await;
+        }
     }
 
     /// Binds the settings' address. Must be called inside a tokio runtime.
@@ -190,10 +204,9 @@ impl Tidewire {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), StartError> {
         let tls = self.settings.tls.as_ref().map(tls::acceptor).transpose()?;
-        serve::serve(self.app, self.router, listener, tls, shutdown).await;
-        if let Some(disk) = self.disk {
-            disk.close().await;
-        }
+        let router = routes::server(self.app.clone());
+        serve::serve(self.app.clone(), router, listener, tls, shutdown).await;
+        self.close().await;
         Ok(())
     }
 }

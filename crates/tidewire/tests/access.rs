@@ -168,7 +168,8 @@ async fn every_door_asks_the_gate_and_tells_nothing_of_what_exists() {
     let mut told: [Vec<String>; 2] = Default::default();
     for (told, topic) in told.iter_mut().zip(["notifications/bob", "notifications/nobody"]) {
         let mut errors = Vec::new();
-        for path in ["/sse?topic=", "/events?topic=", "/events?wait=9&topic=", "/sse?topic=chat/a&topic="]
+        for path in
+            ["/sse?topic=", "/events?topic=", "/events?wait=9&topic=", "/sse?topic=chat/a&topic="]
         {
             errors.push(refused(&server, &format!("{path}{topic}"), Some(&token)).await);
         }
@@ -200,7 +201,8 @@ async fn a_resume_asks_again_with_todays_rights() {
     let (server, _clock) = locked(|_| {}).await;
     let first = id(&publish(&server, "chat/a", &json!(1)).await);
     let second = id(&publish(&server, "chat/a", &json!(2)).await);
-    let mut reader = stream(&server, &format!("topic=chat/a&after={first}"), &alice(LATER_MS)).await;
+    let mut reader =
+        stream(&server, &format!("topic=chat/a&after={first}"), &alice(LATER_MS)).await;
     assert_eq!(reader.entry().await.id.as_deref(), Some(second.as_str()));
     let today = signed(SECRET, "alice", LATER_MS, grant(&["chat/b"], &[]));
     for path in ["/sse", "/events"] {
@@ -222,7 +224,8 @@ async fn without_a_good_token_every_door_is_closed() {
     let (server, _clock) = locked(|_| {}).await;
     let everything = || grant(&["**"], &["**"]);
     let foreign = signed(&SECRET.to_uppercase(), "alice", LATER_MS, everything());
-    let unsigned = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIiwiZXhwIjo5OTk5OTk5OTk5LCJhdWQiOiJ0aWRld2lyZSJ9.";
+    let unsigned =
+        "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIiwiZXhwIjo5OTk5OTk5OTk5LCJhdWQiOiJ0aWRld2lyZSJ9.";
     let credentials = [
         (None, "token_missing"),
         (Some(String::from("Bearer nonsense")), "token_invalid"),
@@ -234,8 +237,7 @@ async fn without_a_good_token_every_door_is_closed() {
         (Some(format!("Bearer {}", alice(SOON_MS - 1_000))), "token_expired"),
     ];
     for (credential, code) in credentials {
-        let mut requests: Vec<_> =
-            READING.iter().map(|path| http().get(server.at(path))).collect();
+        let mut requests: Vec<_> = READING.iter().map(|path| http().get(server.at(path))).collect();
         for path in ["/topics/chat/a", "/publish", "/tickets"] {
             requests.push(http().post(server.at(path)).body("1"));
         }
@@ -295,7 +297,7 @@ async fn a_ticket_stands_for_its_token_once() {
     let (mut stream, _) = Stream::open(&server, &query).await;
     assert_eq!(stream.data(1).await, [json!(1)]);
     let query = format!("?ticket={for_socket}");
-    let mut socket = Socket::open_with(&server, &query, &[]).await.ok().expect("a handshake");
+    let mut socket = Socket::open_with(&server, &query, &[]).await.expect("a handshake");
     socket.subscribe("chat/a", None).await;
     let forbidden = socket.ask(json!({"do": "subscribe", "topic": "board/a"})).await;
     assert_eq!(forbidden["error"]["code"], "forbidden", "no more rights than the token's");

@@ -4,12 +4,16 @@
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use tidewire::{Feature, Features, Settings, clock::ManualClock, tidewire_core::History};
+use tidewire::{
+    Feature, Features, Limits, MemoryLog, Settings,
+    clock::{Clock, ManualClock, SeededRandom},
+    tidewire_core::{History, log::memory::MemoryBounds},
+};
 
 use crate::support::{
     Server, http, id, sequence,
     sse::Stream,
-    tokens::{LATER_MS, NOW_MS, alice, bearer, locked, publish},
+    tokens::{LATER_MS, NOW_MS, alice, bearer, lock, publish},
     ws::Socket,
 };
 
@@ -75,21 +79,32 @@ async fn a_clock_that_jumps_forgets_no_key_and_keeps_none_too_long() {
         }
     }
     // The window is time that passes, whatever the clock on the wall shows.
-    crate::support::until("the window has passed", async || {
-        keyed().await["id"] != first["id"]
-    })
-    .await;
+    crate::support::until("the window has passed", async || keyed().await["id"] != first["id"])
+        .await;
     assert!(stored.elapsed() >= window, "{:?}", stored.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn age_and_expiry_follow_the_clock() {
-    let (server, clock) = locked(|settings| {
-        let history = History::Kept { age: Some(Duration::from_secs(3_600)), bytes: None };
-        let hour = Feature { history, ..Feature::default() };
-        settings.features = Features::default().with_undeclared(hour);
-    })
-    .await;
+    let history = History::Kept { age: Some(Duration::from_secs(3_600)), bytes: None };
+    let hour = Feature { history, ..Feature::default() };
+    let features = Features::default().with_undeclared(hour);
+    let clock = Arc::new(ManualClock::at(NOW_MS));
+    // The embedded log drops whole pieces now and then; this one drops what is too old at once.
+    let log = MemoryLog::new(
+        Arc::new(features.clone()),
+        &Limits::default(),
+        MemoryBounds::default(),
+        Arc::clone(&clock) as Arc<dyn Clock>,
+        &SeededRandom::new(5),
+    );
+    let change = |settings: &mut Settings| {
+        lock(settings);
+        settings.features = features;
+    };
+    let of_server = Arc::clone(&clock);
+    let build = |builder: tidewire::Builder| builder.clock(of_server).log(Arc::new(log));
+    let server = Server::built(change, false, build).await;
     let first = id(&publish(&server, "chat/a", &json!(1)).await);
     let page = async |token: String| {
         let request = http().get(server.at("/events?topic=chat/a")).bearer_auth(token);

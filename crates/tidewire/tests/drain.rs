@@ -90,8 +90,7 @@ async fn publishes_under_way_are_answered() {
     socket.say(r#"{"do":"publish","ref":7,"topic":"chat/a","data":2}"#).await;
     log.has_begun(2).await;
     stop(&mut server, async {
-        until("the server goes down", async || TcpStream::connect(&address).await.is_err())
-            .await;
+        until("the server goes down", async || TcpStream::connect(&address).await.is_err()).await;
         log.hold(false);
         assert_eq!(post.await.unwrap().unwrap().status(), 201);
         let answer = socket.answer(7).await;

@@ -16,13 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::{
-    Server, http, id,
-    log::HeldLog,
-    raw::Raw,
-    sequence,
-    sse::Stream,
-    streams, until,
-    ws::Socket,
+    Server, http, id, log::HeldLog, raw::Raw, sequence, sse::Stream, streams, until, ws::Socket,
 };
 
 async fn error(request: reqwest::RequestBuilder) -> (u16, String) {
@@ -50,8 +44,7 @@ async fn a_message_has_its_largest_size_on_every_door() {
             assert_eq!(error(http().post(server.at(path)).body(body)).await, expected, "{path}");
         }
         let value: Value = serde_json::from_str(&data).unwrap();
-        let answer =
-            socket.ask(json!({"do": "publish", "topic": "chat/a", "data": value})).await;
+        let answer = socket.ask(json!({"do": "publish", "topic": "chat/a", "data": value})).await;
         assert_eq!(answer["error"]["code"].as_str().unwrap_or_default(), expected.1);
     }
     assert_eq!(server.history("chat/a", "start").await.len(), 3);
@@ -251,10 +244,8 @@ async fn a_busy_stream_does_not_beat() {
 async fn a_silent_peer_of_a_socket_is_lost_and_one_that_pongs_is_not() {
     let interval = Duration::from_millis(100);
     let server = Server::dev_with(|s| s.limits.beat_interval = interval).await;
-    let (mut silent, mut alive) = (
-        Raw::upgraded(&server, "/v1/socket").await,
-        Raw::upgraded(&server, "/v1/socket").await,
-    );
+    let (mut silent, mut alive) =
+        (Raw::upgraded(&server, "/v1/socket").await, Raw::upgraded(&server, "/v1/socket").await);
     let silence = async {
         let (mut pings, mut bye) = (0, false);
         loop {

@@ -2,16 +2,21 @@
 //! loopback against the library's own server with its embedded log.
 
 mod access;
+mod acknowledged;
 mod any_door;
+mod bad_input;
 mod clocks;
 mod connections;
 mod continuity;
 mod drain;
+mod embedding;
 mod idempotent;
+mod journeys;
 mod limits;
 mod no_loss;
 mod order;
 mod origins;
 mod slow_reader;
 mod support;
+mod transport;
 mod websocket;

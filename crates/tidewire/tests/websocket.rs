@@ -308,7 +308,10 @@ async fn bytes_are_published_and_delivered_as_a_binary_message() {
                 assert_eq!(frame.json()["ref"], json!(4));
                 answered = true;
             } else {
-                assert_eq!((frame.first, &frame.payload[frame.payload.len() - 3..]), (BINARY, &[0, 255, 10][..]));
+                assert_eq!(
+                    (frame.first, &frame.payload[frame.payload.len() - 3..]),
+                    (BINARY, &[0, 255, 10][..])
+                );
                 delivered = true;
             }
         }

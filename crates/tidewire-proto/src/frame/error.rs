@@ -1,5 +1,7 @@
 //! What a peer can do wrong in its frames, and the close code that tells it so.
 
+use crate::code::Code;
+
 /// Why a stream of bytes is not a WebSocket conversation. Every variant fails the connection
 /// (RFC 6455 section 7.1.7): the decoder that returned it yields nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -55,14 +57,13 @@ pub enum FrameError {
 }
 
 impl FrameError {
-    /// The close code to fail the connection with (RFC 6455 section 7.4.1): 1007 for what is not
-    /// UTF-8, 1008 for too many fragments, 1009 for too big, 1002 for everything else.
+    /// The row of the code table: what is not UTF-8, what is too much, or what breaks the protocol.
     #[must_use]
-    pub fn close_code(&self) -> u16 {
+    pub fn code(&self) -> Code {
         match self {
-            Self::TextNotUtf8 | Self::ReasonNotUtf8 => 1007,
-            Self::TooManyFragments(_) => 1008,
-            Self::MessageTooBig(_) => 1009,
+            Self::TextNotUtf8 | Self::ReasonNotUtf8 => Code::BadUtf8,
+            Self::TooManyFragments(_) => Code::Policy,
+            Self::MessageTooBig(_) => Code::TooLarge,
             Self::ReservedBits
             | Self::UnknownOpcode(_)
             | Self::FragmentedControl
@@ -74,8 +75,15 @@ impl FrameError {
             | Self::NothingToContinue
             | Self::MessageUnderWay
             | Self::HalfCloseCode
-            | Self::CloseCode(_) => 1002,
+            | Self::CloseCode(_) => Code::Protocol,
         }
+    }
+
+    /// The close code to fail the connection with (RFC 6455 section 7.4.1): 1007 for what is not
+    /// UTF-8, 1008 for too many fragments, 1009 for too big, 1002 for everything else.
+    #[must_use]
+    pub fn close_code(&self) -> u16 {
+        self.code().close_code()
     }
 }
 

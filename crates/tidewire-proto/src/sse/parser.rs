@@ -91,6 +91,11 @@ impl Parser {
         if text.is_empty() {
             return self.dispatch();
         }
+        if text.starts_with(':') {
+            // A comment is held no longer than its line.
+            self.held = self.held.saturating_sub(line.len());
+            return None;
+        }
         let (name, value) = text.split_once(':').unwrap_or((text, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         self.field(name, value);
@@ -109,11 +114,12 @@ impl Parser {
             }
             "id" if !value.contains('\0') => self.event.id = Some(value.to_owned()),
             "retry" if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
-                self.event.retry_ms = value.parse().ok();
+                // More digits than a time can have are no time.
+                self.event.retry_ms = value.parse().ok().or(self.event.retry_ms);
             }
             "topic" => self.event.topic = Some(value.to_owned()),
             "encoding" => self.event.encoding = Some(value.to_owned()),
-            // Comments (an empty name) and unknown fields.
+            // Unknown fields.
             _ => {}
         }
     }
@@ -122,7 +128,8 @@ impl Parser {
         self.held = 0;
         if !std::mem::take(&mut self.has_data) {
             // No data: nothing is dispatched, but `id` and `retry` were heard and wait for the next.
-            self.event.event.clear();
+            let Event { id, retry_ms, .. } = std::mem::take(&mut self.event);
+            self.event = Event { id, retry_ms, ..Event::default() };
             return None;
         }
         let mut event = std::mem::take(&mut self.event);
@@ -173,6 +180,30 @@ mod tests {
             events.extend(parser.feed(&stream[split..]).unwrap());
             assert_eq!(events, whole, "split at {split}");
         }
+    }
+
+    #[test]
+    fn a_block_without_data_leaves_only_its_id_and_retry() {
+        let events = Parser::new(1_000)
+            .feed(b"topic: a\nencoding: text\nevent: x\nid: 1\nretry: 5\n\nretry: 99999999999999999999\ndata: b\n\n")
+            .unwrap();
+        let expected = Event {
+            event: "message".into(),
+            data: "b".into(),
+            id: Some("1".into()),
+            retry_ms: Some(5),
+            ..Event::default()
+        };
+        assert_eq!(events, [expected]);
+    }
+
+    #[test]
+    fn comments_for_ever_are_not_an_event() {
+        let mut parser = Parser::new(100);
+        for _ in 0..1_000 {
+            assert_eq!(parser.feed(b": still here\n"), Ok(vec![]));
+        }
+        assert_eq!(parser.feed(b"data: a\n\n").unwrap().len(), 1);
     }
 
     #[test]

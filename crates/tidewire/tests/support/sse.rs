@@ -27,8 +27,13 @@ impl Stream {
         query: &str,
         headers: &[(&str, &str)],
     ) -> (Self, Value) {
+        Self::connect(&server.at(&format!("/sse?{query}")), headers).await
+    }
+
+    /// The same, of any server.
+    pub(crate) async fn connect(url: &str, headers: &[(&str, &str)]) -> (Self, Value) {
         let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
-        let mut request = client.get(server.at(&format!("/sse?{query}")));
+        let mut request = client.get(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

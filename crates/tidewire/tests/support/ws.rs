@@ -29,7 +29,15 @@ impl Socket {
         query: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<Self, (u16, Value)> {
-        let url = server.at("/socket").replacen("http", "ws", 1) + query;
+        Self::connect(&(server.at("/socket") + query), headers).await
+    }
+
+    /// The same, of any server.
+    pub(crate) async fn connect(
+        url: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, (u16, Value)> {
+        let url = url.replacen("http", "ws", 1);
         let mut request = url.into_client_request().unwrap();
         request.headers_mut().insert("sec-websocket-protocol", "tidewire.v1".parse().unwrap());
         for (name, value) in headers {
