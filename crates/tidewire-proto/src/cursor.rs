@@ -170,7 +170,8 @@ impl GapReason {
 pub struct Gap {
     /// Why.
     pub reason: GapReason,
-    /// The place before the oldest entry that is kept: reading goes on from here, or later.
+    /// After this place nothing is missing. Up to it entries may be, though what is still kept is
+    /// given.
     pub oldest: Cursor,
     /// The newest place.
     pub newest: Cursor,

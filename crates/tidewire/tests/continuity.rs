@@ -111,3 +111,49 @@ async fn trimmed_is_told_only_to_those_who_lost_something() {
     assert_told(&server, "small/a", &early, "gap", json!("trimmed")).await;
     assert_told(&server, "small/b", &of_b, "resumed", Value::Null).await;
 }
+
+/// Two features with different patience on one stream: the gap of the one takes nothing from the
+/// other, whether it is told at the start or in the middle.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_takes_nothing_that_is_still_there() {
+    use std::{sync::Arc, time::Duration};
+    use tidewire::{clock, tidewire_core::History};
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let short =
+        Feature { history: History::Kept { age: Some(HOUR), bytes: None }, ..Feature::default() };
+    let long = Feature { history: History::Kept { age: None, bytes: None }, ..Feature::default() };
+    let declared = [("short".to_owned(), short), ("long".to_owned(), long)];
+    let features = Features::declared(declared.into());
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(clock::ManualClock::at(1_800_000_000_000));
+    let settings = tidewire_disk::DiskSettings {
+        features: Arc::new(features.clone()),
+        ..tidewire_disk::DiskSettings::default()
+    };
+    let random = clock::SystemRandom;
+    let log = tidewire_disk::DiskLog::open(folder.path(), settings, clock.clone(), &random);
+    let log = Arc::new(log.unwrap());
+    let server = Server::dev_on(log.clone(), features).await;
+
+    let (_, hello) = Stream::open(&server, "topic=long/a").await;
+    let before = hello["at"].as_str().unwrap();
+    server.publish("long/a", &json!(1)).await;
+    server.publish("short/a", &json!(2)).await;
+    server.publish("long/a", &json!(3)).await;
+    log.seal_now().await;
+    clock.advance(3 * HOUR);
+    log.retain_now().await;
+
+    let query = format!("topic=long/a&topic=short/a&after={before}");
+    let (mut stream, hello) = Stream::open(&server, &query).await;
+    assert_eq!((&hello["continuity"], &hello["gap"]["reason"]), (&json!("gap"), &json!("trimmed")));
+    assert_eq!(hello["at"], before, "reading goes on from the cursor");
+    assert_eq!(stream.next().await.unwrap().event, "tidewire.gap");
+    assert_eq!(stream.data(2).await, [json!(1), json!(3)], "and the gap is told once");
+    let page = server.page(&query).await;
+    assert_eq!(page["continuity"], "gap");
+    let data: Vec<_> = page["entries"].as_array().unwrap().iter().map(|e| &e["data"]).collect();
+    assert_eq!(data, [1, 3]);
+    let (_, hello) = Stream::open(&server, &format!("topic=long/a&after={before}")).await;
+    assert_eq!(hello["continuity"], "resumed", "the patient feature lost nothing");
+}
