@@ -231,7 +231,8 @@ mod tests {
             let mut io = Deadlines::new(Swallows, (), SECOND, 10 * SECOND);
             io.write_all(&[0; 500]).await.unwrap();
             let started = Instant::now();
-            let ended = if is_flush { io.flush().await } else { io.shutdown().await };
+            let goodbye = async { if is_flush { io.flush().await } else { io.shutdown().await } };
+            let ended = tokio::time::timeout(60 * SECOND, goodbye).await.expect("an end");
             let told = (ended.unwrap_err().kind(), started.elapsed());
             assert_eq!(told, (io::ErrorKind::TimedOut, 10 * SECOND));
         }

@@ -118,7 +118,7 @@ async fn ephemeral_events_pass_without_moving_the_bookmark() {
     assert_eq!(published, json!({"id": null, "stored": "memory"}));
     let kept = id(&server.publish("chat/a", &json!(1)).await);
     // The two lanes are not ordered between each other.
-    let mut heard = vec![stream.entry().await, stream.entry().await];
+    let mut heard = [stream.entry().await, stream.entry().await];
     heard.sort_by_key(|event| event.id.is_some());
     assert_eq!((heard[0].topic.as_deref(), &heard[0].id), (Some("pointers/p"), &None));
     assert_eq!(heard[1].id.as_deref(), Some(kept.as_str()));

@@ -22,7 +22,7 @@ async fn every_reader_on_every_door_sees_one_order() {
         let server = &server;
         async move {
             for turn in 0..EACH {
-                let topic = if (number + turn) % 2 == 0 { "chat/a" } else { "chat/b" };
+                let topic = if (number + turn).is_multiple_of(2) { "chat/a" } else { "chat/b" };
                 server.publish(topic, &json!([number, turn])).await;
             }
         }

@@ -1,7 +1,7 @@
 //! Human units: durations (`"30s"`, `"7d"`) and byte sizes (`"256KiB"`), read and shown.
 //!
 //! Knows nothing of the config that uses them. Invariant: what [`show_duration`] and [`show_bytes`]
-//! print, [`duration`] and [`bytes`] read back as the same value.
+//! print, [`duration()`] and [`bytes()`] read back as the same value.
 
 use std::time::Duration;
 
