@@ -243,7 +243,10 @@ fn data_of(raw: &str, encoding: Option<&str>) -> Result<Data, WireError> {
             .map_err(|_| bad_json("with an `encoding`, `data` is a string"))
     };
     match encoding {
-        None | Some("json") => Ok(Data::Json(raw.to_owned().into())),
+        None | Some("json") => {
+            let data = Data::json(raw.to_owned());
+            data.map_err(|error| WireError::new(Code::BadJson, error.to_string()))
+        }
         Some("text") => Ok(Data::Text(string()?.into())),
         Some("base64") => {
             let bytes = BASE64

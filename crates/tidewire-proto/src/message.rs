@@ -13,6 +13,9 @@ use crate::{cursor::Sequence, topic::Topic};
 pub const EVENT_BYTES_MAX: usize = 64;
 /// Longest idempotency key, in bytes.
 pub const KEY_BYTES_MAX: usize = 64;
+/// Deepest nesting of arrays and objects in JSON data: what common parsers accept. One deeper entry
+/// would make a page unreadable for all who share it.
+pub const JSON_DEPTH_MAX: usize = 128;
 /// Event types that begin with this are the server's own; publishers may not use them.
 pub const RESERVED_EVENT_PREFIX: &str = "tidewire.";
 
@@ -77,6 +80,10 @@ impl Data {
         let text = checked_utf8(&bytes)?;
         serde_json::from_str::<serde::de::IgnoredAny>(text)
             .map_err(|error| DataError::Json(error.to_string()))?;
+        if json_depth(text) > JSON_DEPTH_MAX {
+            let message = format!("arrays and objects are nested deeper than {JSON_DEPTH_MAX}");
+            return Err(DataError::Json(message));
+        }
         Ok(Self::Json(bytes))
     }
 
@@ -115,6 +122,25 @@ impl Data {
 
 fn checked_utf8(bytes: &[u8]) -> Result<&str, DataError> {
     std::str::from_utf8(bytes).map_err(|error| DataError::Utf8(error.valid_up_to()))
+}
+
+/// How deep arrays and objects are nested in a text that is known to be JSON.
+fn json_depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 impl fmt::Debug for Data {
@@ -253,9 +279,14 @@ mod tests {
     }
 
     #[test]
-    fn deep_json_does_not_recurse() {
-        let deep = "[".repeat(200_000) + &"]".repeat(200_000);
-        assert!(Data::json(deep).is_ok());
+    fn json_is_nested_so_deep_and_no_deeper() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(Data::json(nested(128)).is_ok());
+        assert!(matches!(Data::json(nested(129)), Err(DataError::Json(_))));
+        assert!(matches!(Data::json(nested(100_000)), Err(DataError::Json(_))));
+        let in_a_string = format!("{{\"a\": \"\\\"{}\"}}", "[".repeat(500));
+        assert!(Data::json(in_a_string).is_ok());
+        assert!(Data::json(format!("[{}1]", "[],".repeat(500))).is_ok(), "beside is not below");
     }
 
     #[test]

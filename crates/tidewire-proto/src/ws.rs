@@ -108,7 +108,7 @@ pub fn parse_binary(message: &Bytes) -> Result<Request, RequestError> {
 
 fn parse_command(text: &str, binary: Option<Bytes>) -> Result<Request, RequestError> {
     let parts: CommandText<'_> = serde_json::from_str(text).map_err(|error| RequestError {
-        reference: "null".to_owned(),
+        reference: reference_of(text),
         error: json::bad_json(&error),
     })?;
     let reference = parts.reference.map_or("null", RawValue::get).to_owned();
@@ -116,6 +116,17 @@ fn parse_command(text: &str, binary: Option<Bytes>) -> Result<Request, RequestEr
         Ok(command) => Ok(Request { reference, command }),
         Err(error) => Err(RequestError { reference, error }),
     }
+}
+
+/// The `ref` of a command whose other fields are not of their form.
+fn reference_of(text: &str) -> String {
+    #[derive(Deserialize)]
+    struct OnlyReference<'a> {
+        #[serde(rename = "ref", borrow)]
+        reference: Option<&'a RawValue>,
+    }
+    let parsed = serde_json::from_str::<OnlyReference<'_>>(text);
+    parsed.ok().and_then(|only| only.reference).map_or("null", RawValue::get).to_owned()
 }
 
 fn command_of(parts: CommandText<'_>, binary: Option<Bytes>) -> Result<Command, WireError> {
@@ -314,6 +325,7 @@ mod tests {
     fn nonsense_is_answered_under_its_ref() {
         for (text, reference, code) in [
             ("nonsense", "null", Code::BadJson),
+            (r#"{"ref":3,"do":"subscribe","topic":5}"#, "3", Code::BadJson),
             (r#"{"ref":3}"#, "3", Code::BadRequest),
             (r#"{"ref":3,"do":"dance"}"#, "3", Code::UnknownCommand),
             (r#"{"ref":3,"do":"subscribe"}"#, "3", Code::BadRequest),
