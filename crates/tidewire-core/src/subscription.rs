@@ -91,6 +91,10 @@ impl Subscription {
         if !self.lane.kept || self.cursor >= bounds.newest || self.from_start {
             return Ok(());
         }
+        if self.tails.iter().all(|tail| tail.reaches(self.cursor)) {
+            // Whatever retention took, other readers keep it alive here.
+            return Ok(());
+        }
         let nothing = PageLimit { entries: 0, bytes: 0 };
         let page = self.lane.log.read(&self.filter, self.cursor, nothing).await?;
         let Some(lost) = page.lost else { return Ok(()) };
@@ -158,6 +162,7 @@ impl Subscription {
     /// Everything up to `through` was given to the reader by somebody who read for several.
     pub(crate) fn advance(&mut self, through: Sequence) {
         self.behind = false;
+        self.from_start = false;
         self.cursor = self.cursor.max(through);
     }
 

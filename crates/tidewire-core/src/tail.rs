@@ -93,6 +93,11 @@ impl Tail {
         Ok(())
     }
 
+    /// Is every entry above this place here, as far as the follower has come?
+    pub(crate) fn reaches(&self, after: Sequence) -> bool {
+        after >= self.lock().floor
+    }
+
     /// Wakes everybody who reads this topic.
     pub(crate) fn wake(&self) {
         for reader in self.lock().readers.values() {

@@ -65,7 +65,7 @@ async fn run(bursts: Vec<(Vec<usize>, usize)>) -> (Vec<u64>, Vec<u64>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
     fn what_was_live_stays_in_one_order(
