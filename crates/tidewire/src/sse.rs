@@ -11,13 +11,13 @@ use axum::{
     response::Response,
 };
 use bytes::{Bytes, BytesMut};
-use futures_util::stream;
-use http::{HeaderMap, HeaderValue, header};
+use futures_util::stream::{self, Stream};
+use http::{HeaderMap, HeaderValue, Version, header};
 use tidewire_core::{Framed, News, Session};
 use tidewire_proto::{After, Code, Continuity, Next, WireError, sse};
 use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
@@ -33,6 +33,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 pub(crate) async fn sse(
     State(app): State<App>,
     RawQuery(query): RawQuery,
+    version: Version,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
     let query = Query::parse(query.as_deref(), &headers, app.hub.limits())?;
@@ -45,11 +46,49 @@ pub(crate) async fn sse(
         Err(error) => return Err(error.into()),
     };
     let stream = EventStream::new(app, session);
-    let chunks = stream::unfold(stream, |mut stream| async move {
+    let body = if version == Version::HTTP_2 {
+        Body::from_stream(relayed(stream))
+    } else {
+        Body::from_stream(chunks(stream))
+    };
+    Ok(response(body))
+}
+
+/// The stream as the body of a response: who takes nothing is not asked for.
+fn chunks(stream: EventStream) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    stream::unfold(stream, |mut stream| async move {
         let chunk = stream.next().await?;
-        Some((Ok::<_, Infallible>(chunk), stream))
+        Some((Ok(chunk), stream))
+    })
+}
+
+/// The same with a small task in front. An HTTP/2 connection may flow while one of its streams takes
+/// nothing, so the connection's own deadline does not see that one; here, one chunk waits at most
+/// its time, then the stream ends and its session is gone.
+fn relayed(mut stream: EventStream) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    let (sender, receiver) = mpsc::channel(1);
+    let limit = stream.app.hub.limits().slow_reader_timeout;
+    tokio::spawn(async move {
+        loop {
+            let chunk = tokio::select! {
+                chunk = stream.next() => chunk,
+                () = sender.closed() => return,
+            };
+            let Some(chunk) = chunk else { return };
+            match timeout(limit, sender.send(chunk)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+                Err(_) => {
+                    tracing::info!("an event stream accepted nothing for too long and is closed");
+                    return;
+                }
+            }
+        }
     });
-    Ok(response(Body::from_stream(chunks)))
+    stream::unfold(receiver, |mut receiver| async move {
+        let chunk = receiver.recv().await?;
+        Some((Ok(chunk), receiver))
+    })
 }
 
 async fn begin(app: &App, query: &Query, headers: &HeaderMap) -> Result<Session, WireError> {

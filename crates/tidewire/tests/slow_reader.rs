@@ -119,6 +119,33 @@ async fn a_reader_that_takes_nothing_for_the_stated_time_is_closed() {
     for _ in 0..4 {
         server.hub.publish_batch(batch().collect()).await.unwrap();
     }
+    nobody_is_left(&server).await;
+}
+
+/// The same for one stream of an HTTP/2 connection whose other streams go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_takes_nothing_ends_though_its_connection_flows() {
+    let limit = Duration::from_secs(1);
+    let server = Server::dev_with(|settings| settings.limits.slow_reader_timeout = limit).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let open = |topic: &str| client.get(server.at(&format!("/sse?topic={topic}"))).send();
+    let unread = open("chat/a").await.unwrap();
+    assert_eq!(unread.version(), reqwest::Version::HTTP_2);
+    for _ in 0..4 {
+        let batch =
+            (0..100).map(|_| Message { data: Data::Binary(vec![7; 8_192].into()), ..message(0) });
+        server.hub.publish_batch(batch.collect()).await.unwrap();
+    }
+    // Requests on the same connection are answered meanwhile, so the connection itself is well.
+    crate::support::until("the server has let go of it", async || {
+        let ready = client.get(format!("{}readyz", server.url)).send().await.unwrap();
+        ready.json::<serde_json::Value>().await.unwrap()["streams"] == 0
+    })
+    .await;
+    drop(unread);
+}
+
+async fn nobody_is_left(server: &Server) {
     crate::support::until("the server has let go of it", async || {
         let ready = crate::support::http().get(format!("{}readyz", server.url)).send().await;
         let ready: serde_json::Value = ready.unwrap().json().await.unwrap();
