@@ -37,11 +37,13 @@
 //! | `routes` | the one table of paths |
 //! | `sse` `socket` `events` `publish` `manifest` `ticket` | the doors |
 //! | `cors` | which pages may talk to this server |
-//! | `serve` `io` `tls` | the listener, its limits, and the way out |
+//! | `page` | the live page of `tidewire dev` |
+//! | `serve` `activity` `io` `tls` | the listener, its limits, and the way out |
 //! | `app` `answer` `query` | what the doors share |
 //!
 //! Doors call the core; the core never calls a door.
 
+mod activity;
 mod answer;
 mod app;
 pub mod config;
@@ -49,6 +51,7 @@ mod cors;
 mod events;
 mod io;
 mod manifest;
+mod page;
 mod publish;
 mod query;
 mod routes;

@@ -4,7 +4,7 @@ use axum::{
     Router,
     extract::{OriginalUri, State},
     middleware,
-    response::{Html, IntoResponse, Response},
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use http::{Method, StatusCode};
@@ -13,7 +13,7 @@ use tidewire_proto::Code;
 use crate::{
     answer::{Refused, json_response},
     app::App,
-    cors, events, manifest, publish, socket, sse,
+    cors, events, manifest, page, publish, socket, sse,
 };
 
 /// The doors, under the prefix and nowhere else: what an app mounts beside its own paths.
@@ -45,7 +45,7 @@ pub(crate) fn server(app: App) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found);
     if app.dev {
-        paths = paths.route("/", get(async || Html(include_str!("live.html"))));
+        paths = paths.route("/", get(page::live));
     }
     for_this_machine(paths, &app).with_state(app.clone()).merge(doors(app))
 }

@@ -18,7 +18,7 @@ use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
-use hyper::body::Incoming;
+use hyper::{body::Incoming, service::Service};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
@@ -36,6 +36,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    activity::Activity,
     answer::Refused,
     app::{App, left},
     cors,
@@ -180,14 +181,28 @@ impl Connection {
             return;
         }
         let mut leaving = app.leaving.subscribe();
-        let service = TowerToHyperService::new(router);
+        let activity = Activity::new();
+        let (router, requests) = (TowerToHyperService::new(router), activity.clone());
+        let service = hyper::service::service_fn(move |request| {
+            let (busy, answer) = (requests.begin(), router.call(request));
+            async move { answer.await.map(|response| busy.until_sent(response)) }
+        });
         let connection = http.serve_connection_with_upgrades(io, service);
         tokio::pin!(connection);
+        let is_idle = || activity.ended_for(limits.head_timeout);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = left(&mut leaving) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
+            }
+            () = is_idle() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = connection => ended,
+                    // A peer that answers no goodbye is not waited for.
+                    () = is_idle() => Ok(()),
+                }
             }
         };
         if let Err(error) = ended {

@@ -211,3 +211,23 @@ async fn a_handshake_that_comes_with_its_first_words_is_heard() {
     assert_eq!(raw.head().await.status, 101);
     assert_eq!(raw.frame().await.unwrap().payload, b"early");
 }
+
+/// An HTTP/2 connection on which nothing is under way is sent away, though its peer lives; one with
+/// an open stream is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_http2_connection_is_closed() {
+    let server = Server::dev_with(|s| s.limits.head_timeout = HALF).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let stream = client.get(server.at("/sse?topic=chat/a")).send().await.unwrap();
+    let mut idle = Raw::open(&server).await;
+    idle.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    let (_, took) = ended(&mut idle).await;
+    assert_about(took, HALF);
+    server.publish("chat/a", &Value::from("still open")).await;
+    let mut chunks = Box::pin(stream.bytes_stream());
+    until("the open stream has heard it", async || {
+        let chunk = futures_util::StreamExt::next(&mut chunks).await.unwrap().unwrap();
+        String::from_utf8_lossy(&chunk).contains("still open")
+    })
+    .await;
+}
