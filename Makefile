@@ -38,6 +38,7 @@ browser: build    ## the built binary in a real browser
 
 deny:             ## licences, sources and banned crates, without network
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
+	@cargo fetch --locked
 	cargo deny --locked --offline check --hide-inclusion-graph bans licenses sources
 
 audit:            ## known vulnerabilities (fetches the advisory database)
