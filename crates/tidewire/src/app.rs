@@ -25,6 +25,16 @@ pub(crate) struct App(Arc<Shared>);
 
 /// What the doors share.
 pub(crate) struct Shared {
+    parts: Parts,
+    pub(crate) tickets: Tickets,
+    pub(crate) leaving: watch::Sender<bool>,
+    streams: AtomicUsize,
+    // How many there were when the server began to go down.
+    crowd: AtomicUsize,
+}
+
+/// What an [`App`] is made of.
+pub(crate) struct Parts {
     pub(crate) hub: Hub,
     pub(crate) gate: Arc<dyn Gate>,
     pub(crate) origins: Origins,
@@ -33,11 +43,6 @@ pub(crate) struct Shared {
     pub(crate) dev: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
-    pub(crate) tickets: Tickets,
-    pub(crate) leaving: watch::Sender<bool>,
-    streams: AtomicUsize,
-    // How many there were when the server began to go down.
-    crowd: AtomicUsize,
 }
 
 impl Deref for App {
@@ -48,35 +53,22 @@ impl Deref for App {
     }
 }
 
-/// What an [`App`] is made of.
-pub(crate) struct Parts {
-    pub(crate) hub: Hub,
-    pub(crate) gate: Arc<dyn Gate>,
-    pub(crate) origins: Origins,
-    pub(crate) prefix: String,
-    pub(crate) dev: bool,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) random: Arc<dyn Random>,
+impl Deref for Shared {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
 }
 
 impl App {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { hub, gate, origins, prefix, dev, clock, random } = parts;
-        let tickets = Tickets::new(Arc::clone(&random));
-        let leaving = watch::Sender::new(false);
-        let (streams, crowd) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Self(Arc::new(Shared {
-            hub,
-            gate,
-            origins,
-            prefix,
-            dev,
-            clock,
-            random,
-            tickets,
-            leaving,
-            streams,
-            crowd,
+            tickets: Tickets::new(Arc::clone(&parts.random)),
+            parts,
+            leaving: watch::Sender::new(false),
+            streams: AtomicUsize::new(0),
+            crowd: AtomicUsize::new(0),
         }))
     }
 
