@@ -217,11 +217,12 @@ impl Session {
             .find(|&index| self.subscriptions.get(index).is_some_and(Subscription::is_behind));
         let Some(index) = turn else { return Ok(None) };
         let Some(subscription) = self.subscriptions.get(index) else { return Ok(None) };
-        let news = match subscription.was_live() {
-            true => self.read_together(subscription.is_kept()).await?,
-            false => None,
+        let together = if subscription.was_live() {
+            self.read_together(subscription.is_kept()).await?
+        } else {
+            None
         };
-        let news = match news {
+        let news = match together {
             Some(news) => news,
             None => self.read_alone(index).await?,
         };

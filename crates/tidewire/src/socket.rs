@@ -308,6 +308,10 @@ impl Socket {
     }
 
     async fn beat(&mut self, interval: Duration) -> Result<(), End> {
+        if self.answers.len() >= PUBLISHES_MAX {
+            // The log is slow and the socket is not read meanwhile: its peer cannot be heard.
+            self.silent_beats = 0;
+        }
         if self.silent_beats >= SILENT_BEATS_MAX {
             let message = "no pong came back: the connection counts as lost";
             return Err(End::Bye(WireError::new(Code::ConnectionLost, message), self.app.retry()));

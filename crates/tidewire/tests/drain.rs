@@ -162,3 +162,33 @@ async fn idle_connections_go_at_once() {
     .await;
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
+
+/// While a slow log holds up all the publishes that a socket may have under way, the socket is not
+/// read. Its peer is not to blame for that silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_log_does_not_make_a_peer_count_as_lost() {
+    let (log, features) = HeldLog::new();
+    let interval = Duration::from_millis(50);
+    let server = Server::built(
+        |settings| {
+            settings.features = features;
+            settings.limits.beat_interval = interval;
+        },
+        true,
+        |builder| builder.log(log.clone()),
+    )
+    .await;
+    let mut socket = Socket::open(&server).await;
+    log.hold(true);
+    for reference in 1..=64 {
+        socket.say(&format!(r#"{{"do":"publish","ref":{reference},"topic":"a","data":1}}"#)).await;
+    }
+    log.has_begun(64).await;
+    for _ in 0..10 {
+        // Ten beats, and a peer without a word counts as lost at the fourth.
+        let heard = socket.hear().await.unwrap();
+        assert!(heard["beat"].is_object(), "{heard}");
+    }
+    log.hold(false);
+    assert!(socket.answer(64).await["ok"].is_object());
+}
