@@ -2,10 +2,10 @@
 
 .DEFAULT_GOAL := menu
 .NOTPARALLEL:
-.PHONY: menu dev test build lint fmt clippy unit doc arrows browser deny audit needs clean
+.PHONY: menu dev test build lint fmt clippy unit doc arrows browser deny audit bench-peers needs clean
 
 menu:             ## list this menu
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 dev:              ## build and run `tidewire dev`: a server on this machine, with a page to try it
 	@scripts/install-build-needs.sh
@@ -44,6 +44,9 @@ deny:             ## licences, sources and banned crates, without network
 audit:            ## known vulnerabilities (fetches the advisory database)
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
 	cargo deny --locked check advisories
+
+bench-peers:      ## Tidewire beside its peers, some 12 minutes: docs/performance.md
+	node bench/run.mjs
 
 needs:            ## install what the tests need: a C compiler, Chromium, npm packages
 	scripts/install-test-needs.sh

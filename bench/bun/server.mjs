@@ -11,7 +11,7 @@ const server = Bun.serve({
   port: 0,
   idleTimeout: 0,
   fetch(request, server) {
-    const [, door, topic] = new URL(request.url).pathname.split('/')
+    const { door, topic } = new URL(request.url).pathname.match(/^\/(?<door>[a-z]+)\/(?<topic>.+)/)?.groups ?? {}
     if (door === 'ws') return server.upgrade(request, { data: { topic } }) ? undefined : new Response(null, { status: 400 })
     if (door === 'sse') return new Response(stream(topic), { headers: sse })
     if (door === 'pub') return publish(topic, request)

@@ -17,12 +17,13 @@ const sockets = new Map()
 let last = 0
 
 const server = createServer({ keepAliveTimeout: HOUR_MS, noDelay: true }, (request, response) => {
-  const [, door, topic] = request.url.split('/')
+  const { door, topic } = where(request)
   if (door === 'sse') subscribe(topic, request, response)
   else if (door === 'pub') publish(topic, request, response)
   else response.writeHead(404).end()
 })
 
+const where = ({ url }) => url.match(/^\/(?<door>[a-z]+)\/(?<topic>.+)/)?.groups ?? {}
 const sse = { 'content-type': 'text/event-stream', 'cache-control': 'no-cache', connection: 'keep-alive' }
 
 function subscribe(topic, request, response) {
@@ -45,7 +46,7 @@ async function publish(topic, request, response) {
 
 const upgrades = new WebSocketServer({ server, perMessageDeflate: false })
 upgrades.on('connection', (socket, request) => {
-  const topic = request.url.split('/')[2]
+  const { topic } = where(request)
   const readers = sockets.get(topic) ?? new Set()
   sockets.set(topic, readers.add(socket))
   socket.on('error', () => {})

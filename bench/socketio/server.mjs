@@ -28,7 +28,7 @@ io.on('connection', (socket) => {
 async function publish(request, response) {
   const chunks = []
   for await (const chunk of request) chunks.push(chunk)
-  io.to(request.url.split('/')[2]).emit('event', Buffer.concat(chunks).toString())
+  io.to(request.url.slice('/pub/'.length)).emit('event', Buffer.concat(chunks).toString())
   response.writeHead(204).end()
 }
 

@@ -33,9 +33,9 @@ type Topics = Arc<RwLock<HashMap<String, Sender<Utf8Bytes>>>>;
 #[tokio::main]
 async fn main() -> io::Result<()> {
     let app = Router::new()
-        .route("/sse/{topic}", get(sse))
-        .route("/ws/{topic}", get(ws))
-        .route("/pub/{topic}", post(publish))
+        .route("/sse/{*topic}", get(sse))
+        .route("/ws/{*topic}", get(ws))
+        .route("/pub/{*topic}", post(publish))
         .with_state(Topics::default());
     let socket = TcpSocket::new_v4()?;
     socket.bind(([127, 0, 0, 1], 0).into())?;
