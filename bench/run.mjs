@@ -133,10 +133,10 @@ async function fresh(peer, tool, folder, work) {
   }
 }
 
-function say({ peer, transport, case: of, error, timesFloor, deliveriesPerSecond, p50Ms, p99Ms, bytesPerConnection, connectsPerSecond, faults, doubt }) {
+function say({ peer, transport, case: of, error, timesFloor, cpuUs, deliveriesPerSecond, p50Ms, p99Ms, bytesPerConnection, connectsPerSecond, faults, doubt }) {
   const parts = [
     error && `FAILED: ${error}`,
-    timesFloor !== undefined && `${timesFloor.toFixed(2)} × floor`,
+    timesFloor !== undefined && `${timesFloor.toFixed(2)} × floor (${cpuUs.toFixed(2)} µs)`,
     deliveriesPerSecond !== undefined && `${count(deliveriesPerSecond)} deliveries/s`,
     p50Ms !== undefined && `p50 ${p50Ms.toFixed(1)} p99 ${p99Ms.toFixed(1)} ms`,
     bytesPerConnection !== undefined && `${count(bytesPerConnection)} bytes/connection`,

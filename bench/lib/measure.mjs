@@ -2,6 +2,7 @@
 // figures that the page shows; the whole JSON stays beside them.
 
 import { execFile } from 'node:child_process'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 
 import { coresBusy } from './process.mjs'
@@ -10,41 +11,66 @@ const QUIET_CORES = 0.5
 const QUIET_TRIES = 10
 const TOOL_MS_MAX = 180_000
 
-/** The cases, by name: what the tool is asked to do. */
+/** The cases, by name: what the tool is asked to do. Memory at rest needs no floor beside it. */
 export function cases({ seconds, rounds, subscribers, idle, bytes, inFlight, rate }) {
   const fanout = ['fanout', '--subscribers', subscribers, '--bytes', bytes, '--seconds', seconds, '--rounds', rounds]
   return {
+    steady: [...fanout, '--rate', rate],
     flood: [...fanout, '--in-flight', 1],
     backlog: [...fanout, '--in-flight', inFlight],
-    steady: [...fanout, '--rate', rate],
-    idle: ['idle', '--subscribers', idle],
+    idle: ['idle', '--subscribers', idle, '--seconds', 1, '--rounds', rounds, '--no-floor'],
   }
 }
 
 /** Runs one case against a running peer. */
-export async function measure(tool, args, transport, door, peer) {
-  const scheme = transport === 'ws' ? peer.url.replace('http', 'ws') : peer.url
-  const all = [
+export async function measure(tool, args, transport, door, { url, pid }) {
+  const command = [
     'bench', ...args.map(String), '--transport', transport,
-    '--subscribe', scheme + door.subscribe, '--publish', peer.url + door.publish,
+    '--subscribe', (transport === 'ws' ? url.replace('http', 'ws') : url) + door.subscribe, '--publish', url + door.publish,
     ...option('--subprotocol', door.subprotocol), ...option('--say', door.say), ...option('--wait-for', door.waitFor),
-    '--pid', String(peer.pid), '--json',
+    '--pid', String(pid), '--json',
   ]
-  const quiet = await untilQuiet()
-  const { stdout } = await promisify(execFile)(tool, all, { encoding: 'utf8', maxBuffer: 1 << 28, timeout: TOOL_MS_MAX })
-  const raw = JSON.parse(stdout)
-  return { command: all, coresBusyBefore: quiet, ...figures(raw), raw }
+  await untilQuiet()
+  const raw = JSON.parse(await output(tool, command))
+  return { command, ...figures(raw), raw }
 }
 
 const option = (name, value) => (value ? [name, value] : [])
 
-/** Waits a while for the rest of the machine; says how many cores it used at last. */
-async function untilQuiet() {
-  let busy = await coresBusy(300)
-  for (let tries = 0; busy > QUIET_CORES && tries < QUIET_TRIES; tries += 1) busy = await coresBusy(1_000)
-  return busy
+/** The tool ends with 1 when something was lost, and has printed its JSON all the same. */
+async function output(tool, command) {
+  try {
+    return (await promisify(execFile)(tool, command, { encoding: 'utf8', maxBuffer: 1 << 28, timeout: TOOL_MS_MAX })).stdout
+  } catch (error) {
+    if (error.stdout?.startsWith('{')) return error.stdout
+    throw error
+  }
 }
 
-function figures(raw) {
-  return {}
+/** Waits a while for the rest of the machine. The tool itself says whether others took part in a run. */
+async function untilQuiet() {
+  for (let tries = 0; tries < QUIET_TRIES && await coresBusy(300) > QUIET_CORES; tries += 1) await sleep(700)
+}
+
+/** What the page shows of a run; a figure that the tool did not measure is not there. */
+export function figures({ figures, failures, disturbed }) {
+  const target = (key) => figures[key]?.target ?? undefined
+  return {
+    timesFloor: figures.cpu_us?.ratio ?? undefined,
+    floorCpuUs: figures.cpu_us?.floor ?? undefined,
+    floorSpread: figures.cpu_us?.floor_spread ?? undefined,
+    cpuUs: target('cpu_us'),
+    deliveriesPerSecond: target('deliveries_per_s'),
+    p50Ms: target('p50_ms'),
+    p99Ms: target('p99_ms'),
+    bytesPerConnection: target('resident_bytes'),
+    connectsPerSecond: target('connects_per_s'),
+    faults: failures.length ? failures.join('; ') : undefined,
+    doubt: doubt(disturbed, target('kept_up')),
+  }
+}
+
+function doubt(disturbed, keptUp) {
+  const words = [keptUp === 0 && 'it did not keep up with the rate', disturbed && 'others used more than half a core meanwhile']
+  return words.filter(Boolean).join('; ') || undefined
 }

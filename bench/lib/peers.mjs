@@ -8,7 +8,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 import { cargoBinary, debianPackages, folderOf, HERE, librariesOf, npmBinary, npmPackages } from './install.mjs'
-import { childrenOf, filesMax, freePort } from './process.mjs'
+import { filesMax, freePort } from './process.mjs'
 
 const NGINX = join(HERE, 'nchan/debian')
 const PRODUCTION = { NODE_ENV: 'production' }
@@ -89,7 +89,7 @@ function installNginx() {
   return { version: `nginx ${upstream(nginx)}, nchan ${upstream(nchan)}` }
 }
 
-/** Nginx wants its port in a file, does not print it, and works in a child of the first process. */
+/** Nginx wants its port in a file, and does not print it. */
 async function startNginx({ folder }) {
   const port = await freePort()
   const words = { MODULE: join(NGINX, 'usr/lib/nginx/modules/ngx_nchan_module.so'), FILES: filesMax(), FOLDER: folder, PORT: port }
@@ -99,7 +99,6 @@ async function startNginx({ folder }) {
   return {
     command: [join(NGINX, 'usr/sbin/nginx'), '-e', 'stderr', '-p', folder, '-c', join(folder, 'nginx.conf')],
     url: `http://127.0.0.1:${port}`,
-    worker: (pid) => childrenOf(pid)[0],
   }
 }
 

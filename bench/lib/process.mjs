@@ -10,21 +10,21 @@ const START_MS = 15_000
 const STOP_MS = 15_000
 const URL_PATTERN = /http:\/\/127\.0\.0\.1:\d+/
 
-/**
- * Starts a peer. Its first printed URL is where it listens, unless the URL is known before. `pid` is
- * the process that does the work.
- */
-export async function start({ command: [program, ...args], cwd, env = {}, url, worker }, folder) {
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(130))
+
+/** Starts a peer. Its first printed URL is where it listens, unless the URL is known before. */
+export async function start({ command: [program, ...args], cwd, env = {}, url }, folder) {
   mkdirSync(folder, { recursive: true })
   const log = join(folder, 'log')
   const out = openSync(log, 'w')
   const child = spawn(program, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', out, out] })
   closeSync(out)
-  const gone = new Promise((resolve) => child.once('exit', resolve).once('error', resolve))
-  const peer = { url, stop: () => stop(child, gone) }
+  const orphan = () => child.kill('SIGKILL')
+  process.once('exit', orphan)
+  const gone = new Promise((resolve) => child.once('exit', resolve).once('error', resolve)).then(() => process.off('exit', orphan))
+  const peer = { url, pid: child.pid, stop: () => stop(child, gone) }
   try {
     await listening(peer, child, log)
-    peer.pid = worker?.(child.pid) ?? child.pid
   } catch (error) {
     await peer.stop()
     throw error
@@ -65,11 +65,6 @@ export function freePort() {
       server.close(() => resolve(port))
     })
   })
-}
-
-/** The processes that one process has started. */
-export function childrenOf(pid) {
-  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
 }
 
 /** How many files a process of ours may open. */
