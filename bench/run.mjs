@@ -34,7 +34,7 @@ const { values: asked } = parseArgs({
     only: { type: 'string', default: PEERS.map(({ name }) => name).join() },
     doors: { type: 'string', default: 'sse,ws' },
     cases: { type: 'string', default: 'steady,flood,backlog,idle' },
-    rehearsal: { type: 'string' },
+    again: { type: 'string', default: '1' },
     'page-only': { type: 'boolean', default: false },
     'no-page': { type: 'boolean', default: false },
   },
@@ -63,11 +63,17 @@ async function measureAll() {
     rmSync(folder, { recursive: true, force: true })
   }
   const peers = ready.map(({ name, title, doors, installed: { version } }) => ({ name, title, version, doors: Object.keys(doors) }))
-  const results = { date: new Date().toISOString(), took: Math.round((Date.now() - began) / 1_000), rehearsal: asked.rehearsal, machine: machine(), settings, peers, skipped, measured }
+  const results = { date: new Date().toISOString(), took: Math.round((Date.now() - began) / 1_000), machine: machine(), settings, peers, skipped, measured }
   mkdirSync(join(HERE, 'results'), { recursive: true })
-  writeFileSync(file, `${JSON.stringify(results, null, 1)}\n`)
+  writeFileSync(file, lines(results))
   console.log(`Written: bench/results/peers.json, after ${results.took} s.`)
   return results
+}
+
+/** JSON with a line for each measurement, so that two runs can be compared by `git diff`. */
+function lines({ measured, ...rest }) {
+  const head = JSON.stringify(rest, null, 1).replace(/\n}$/, '')
+  return `${head},\n "measured": [\n  ${measured.map((each) => JSON.stringify(each)).join(',\n  ')}\n ]\n}\n`
 }
 
 function settingsOf({ seconds, rounds, subscribers, idle, bytes, 'in-flight': inFlight, rate }) {
@@ -103,14 +109,16 @@ function installed(version) {
   return { ready, skipped }
 }
 
-/** Every door of a peer, each on a fresh process: what one door left in memory is not the other's. */
+/** Every door and case of a peer; one that ran beside other work is thrown away and measured again. */
 async function measurePeer(peer, tool, settings, folder) {
   const measured = []
   for (const transport of asked.doors.split(',').filter((each) => peer.doors[each])) {
     const all = cases(settings)
     for (const name of asked.cases.split(',')) {
       const what = { peer: peer.name, transport, case: name }
-      const figures = await fresh(peer, tool, folder, (running) => measure(tool, all[name], transport, peer.doors[transport], running))
+      const once = () => fresh(peer, tool, folder, (running) => measure(tool, all[name], transport, peer.doors[transport], running))
+      let figures = await once()
+      for (let left = Number(asked.again); figures.disturbed && left > 0; left -= 1) figures = await once()
       measured.push({ ...what, ...figures })
       say(measured.at(-1))
     }
@@ -133,7 +141,7 @@ async function fresh(peer, tool, folder, work) {
   }
 }
 
-function say({ peer, transport, case: of, error, timesFloor, cpuUs, deliveriesPerSecond, p50Ms, p99Ms, bytesPerConnection, connectsPerSecond, faults, doubt }) {
+function say({ peer, transport, case: of, error, timesFloor, cpuUs, deliveriesPerSecond, p50Ms, p99Ms, bytesPerConnection, connectsPerSecond, faults, keptUp, disturbed }) {
   const parts = [
     error && `FAILED: ${error}`,
     timesFloor !== undefined && `${timesFloor.toFixed(2)} × floor (${cpuUs.toFixed(2)} µs)`,
@@ -141,14 +149,16 @@ function say({ peer, transport, case: of, error, timesFloor, cpuUs, deliveriesPe
     p50Ms !== undefined && `p50 ${p50Ms.toFixed(1)} p99 ${p99Ms.toFixed(1)} ms`,
     bytesPerConnection !== undefined && `${count(bytesPerConnection)} bytes/connection`,
     connectsPerSecond !== undefined && `${count(connectsPerSecond)} connects/s`,
-    faults, doubt,
+    faults,
+    keptUp === false && 'did not keep up',
+    disturbed && 'disturbed by other programs',
   ]
   console.log(`${peer.padEnd(14)} ${transport.padEnd(4)} ${of.padEnd(8)} ${parts.filter(Boolean).join(' · ')}`)
 }
 
 function machine() {
   const gib = Math.round(totalmem() / 2 ** 30)
-  return `${cpus().length} cores (${cpus()[0].model.trim()}), ${gib} GiB, Linux ${release()}`
+  return `${cpus().length} cores (${cpus()[0].model.trim()}), ${gib} GiB, Linux ${release().match(/^\d+\.\d+/)}`
 }
 
 function run(command, args, cwd) {

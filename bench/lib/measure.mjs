@@ -66,11 +66,7 @@ export function figures({ figures, failures, disturbed }) {
     bytesPerConnection: target('resident_bytes'),
     connectsPerSecond: target('connects_per_s'),
     faults: failures.length ? failures.join('; ') : undefined,
-    doubt: doubt(disturbed, target('kept_up')),
+    keptUp: figures.kept_up?.target == null ? undefined : figures.kept_up.target === 1,
+    disturbed: disturbed || undefined,
   }
-}
-
-function doubt(disturbed, keptUp) {
-  const words = [keptUp === 0 && 'it did not keep up with the rate', disturbed && 'others used more than half a core meanwhile']
-  return words.filter(Boolean).join('; ') || undefined
 }

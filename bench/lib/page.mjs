@@ -4,6 +4,8 @@ import { readFileSync, writeFileSync } from 'node:fs'
 
 const BEGIN = '<!-- measured: begin. `make bench-peers` writes what follows; do not edit it. -->'
 const END = '<!-- measured: end -->'
+/** The part of the cases that may have run beside other work. */
+const DISTURBED_MAX = 0.1
 const DOORS = { sse: 'SSE', ws: 'WebSocket' }
 
 /** Puts the measured section in its place in the page. */
@@ -25,6 +27,7 @@ export function section(results) {
     '',
     ...fanout(results),
     '',
+    ...(results.measured.some((each) => mark(each)) ? ['\\* See *What went wrong*.', ''] : []),
     `### ${count(settings.idle)} idle connections`,
     '',
     ...idle(results),
@@ -36,23 +39,43 @@ export function section(results) {
     '',
     '### Commands',
     '',
-    'With the ports of that run:',
+    '<details><summary>All of them, with the ports of that run</summary>',
     '',
     '```sh',
     ...commands(results),
     '```',
     '',
+    '</details>',
+    '',
   ].join('\n')
 }
 
-function about({ date, took, machine, settings, rehearsal }) {
+function about({ date, took, machine, settings, measured }) {
   const { seconds, rounds, bytes, inFlight, rate } = settings
   return [
-    ...(rehearsal ? [`> **These figures are a rehearsal**: ${rehearsal} Do not quote them.`, ''] : []),
+    ...warning(measured),
     `Measured on ${date.slice(0, 10)} in ${Math.round(took / 60)} minutes on ${machine}. Each case: ${plural(rounds, 'round')} of ${plural(seconds, 'second')}, events of ${bytes} bytes.`,
-    `*Steady* is ${rate} events a second, *flood* one publish in flight, *backlog* ${inFlight} in flight.`,
+    `*Steady* is ${rate} events a second, *flood* one event on its way at a time, *backlog* ${inFlight}.`,
+    ...floors(measured),
     '',
   ]
+}
+
+/** How good the yardstick was. */
+function floors(measured) {
+  const sorted = (values) => values.filter((each) => each !== undefined).sort((a, b) => a - b)
+  const micros = sorted(measured.map(({ floorCpuUs }) => floorCpuUs))
+  const spreads = sorted(measured.map(({ floorSpread }) => floorSpread))
+  if (!micros.length) return []
+  const middle = spreads[Math.floor(spreads.length / 2)]
+  return [`The floor took ${micros[0].toFixed(1)} to ${micros.at(-1).toFixed(1)} µs of CPU for a delivery; the floors around one case lay ${Math.round(middle * 100)} % apart in the middle, ${Math.round(spreads.at(-1) * 100)} % at most.`]
+}
+
+/** A run beside other work is a rehearsal, and says so before any figure. */
+function warning(measured) {
+  const disturbed = measured.filter((each) => each.disturbed).length
+  if (disturbed <= measured.length * DISTURBED_MAX) return []
+  return [`> **A rehearsal, not a measurement.** Other programs kept more than half a core busy in ${disturbed} of ${measured.length} cases. Do not quote these figures; run \`make bench-peers\` on a quiet machine.`, '']
 }
 
 function fanout(results) {
@@ -81,12 +104,15 @@ export function rows({ peers, measured }, wanted, cells) {
 /** What a reader must know about single figures: what failed, was lost, or ran beside other work. */
 function remarks({ peers, measured, skipped }) {
   const title = (name) => peers.find((each) => each.name === name)?.title ?? name
-  const where = ({ peer, transport, case: of }) => `${title(peer)}, ${DOORS[transport]}, ${of}`
+  const where = ({ peer, transport, case: of }) => `${title(peer)} (${DOORS[transport]}, ${of})`
+  const late = measured.filter(({ keptUp }) => keptUp === false)
+  const disturbed = measured.filter((each) => each.disturbed)
   const lines = [
     ...skipped.map(({ title, why }) => `- ${title} is not in the table: ${why}`),
-    ...measured.filter(({ error }) => error).map((each) => `- ${where(each)}: failed. ${each.error}`),
+    ...measured.filter(({ error }) => error).map((each) => `- ${where(each)} failed: ${each.error}`),
     ...measured.filter(({ faults }) => faults).map((each) => `- ${where(each)}: ${each.faults}.`),
-    ...measured.filter(({ doubt }) => doubt).map((each) => `- ${where(each)}: ${each.doubt}.`),
+    ...(late.length ? [`- Did not keep up with the rate: ${late.map(where).join('; ')}.`] : []),
+    ...(disturbed.length ? [`- Other programs kept more than half a core busy: ${disturbed.map(where).join('; ')}.`] : []),
   ]
   return lines.length ? ['### What went wrong', '', ...lines, ''] : []
 }
@@ -97,7 +123,7 @@ function commands({ measured }) {
 
 const quoted = (word) => (/^[\w./:=-]+$/.test(word) ? word : `'${word}'`)
 const cell = (figures, text) => (!figures ? '' : figures.error ? 'failed' : text(figures))
-const mark = ({ faults, doubt }) => (faults || doubt ? ' \\*' : '')
+const mark = ({ faults, disturbed, keptUp }) => (faults || disturbed || keptUp === false ? ' \\*' : '')
 const ratio = (figures) => cell(figures, (each) => (each.timesFloor === undefined ? '' : each.timesFloor.toFixed(2) + mark(each)))
 const rate = (figures) => cell(figures, ({ deliveriesPerSecond }) => count(round(deliveriesPerSecond, 3)))
 const latency = (figures) => cell(figures, ({ p50Ms, p99Ms }) => `${ms(p50Ms)} / ${ms(p99Ms)}`)

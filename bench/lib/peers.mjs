@@ -15,7 +15,7 @@ const PRODUCTION = { NODE_ENV: 'production' }
 const same = { sse: { subscribe: '/sse/{topic}', publish: '/pub/{topic}' }, ws: { subscribe: '/ws/{topic}', publish: '/pub/{topic}' } }
 
 const tidewire = (feature) => ({
-  sse: { subscribe: `/v1/sse?topic=${feature}/{topic}`, publish: `/v1/topics/${feature}/{topic}` },
+  sse: { subscribe: `/v1/sse?topic=${feature}/{topic}`, waitFor: 'tidewire.hello', publish: `/v1/topics/${feature}/{topic}` },
   ws: {
     subscribe: '/v1/socket',
     subprotocol: 'tidewire.v1',
