@@ -24,6 +24,7 @@
 
 mod child;
 mod clock;
+mod disk;
 mod door;
 mod drive;
 mod fanout;
@@ -33,14 +34,18 @@ mod histogram;
 mod idle;
 mod load;
 mod marker;
+mod mixed;
 mod phase;
 mod picture;
 mod probe;
+mod publish;
 mod report;
 mod run;
 mod side;
+mod storm;
 mod tally;
 mod timeline;
+mod writers;
 
 use std::process::ExitCode;
 
@@ -65,6 +70,9 @@ pub(crate) struct BenchArgs {
 enum Scenario {
     Fanout(fanout::FanoutArgs),
     Idle(idle::IdleArgs),
+    Storm(storm::StormArgs),
+    Publish(publish::PublishArgs),
+    Mixed(mixed::MixedArgs),
     /// The yardstick: a server that does nothing but accept and send
     #[command(hide = true)]
     FloorServer,
@@ -84,6 +92,9 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     match &args.scenario {
         Scenario::Fanout(args) => fanout::run(args),
         Scenario::Idle(args) => idle::run(args),
+        Scenario::Storm(args) => storm::run(args),
+        Scenario::Publish(args) => publish::run(args),
+        Scenario::Mixed(args) => mixed::run(args),
         Scenario::FloorServer => {
             child::end_with_parent()?;
             floor::serve().map(|()| ExitCode::SUCCESS)

@@ -35,6 +35,8 @@ pub(crate) struct Report {
     pub(crate) scenario: &'static str,
     /// What was asked for, in words.
     pub(crate) setup: String,
+    /// What the two columns are.
+    pub(crate) columns: [&'static str; 2],
     pub(crate) rows: Vec<Row>,
     pub(crate) phases: Vec<Phase>,
     /// Failures that belong to no phase.
@@ -60,6 +62,7 @@ impl Report {
         Self {
             scenario,
             setup,
+            columns: ["floor", "target"],
             rows: rows.to_vec(),
             phases: Vec::new(),
             failures: Vec::new(),
@@ -122,6 +125,7 @@ impl Report {
         json!({
             "scenario": self.scenario,
             "setup": self.setup,
+            "columns": self.columns,
             "ok": self.all_failures().is_empty(),
             "failures": self.all_failures(),
             "disturbed": self.phases.iter().any(Phase::disturbed),

@@ -198,7 +198,7 @@ impl Side {
 }
 
 /// How a Tidewire server is subscribed to.
-fn own_door(base: &str, transport: Transport) -> anyhow::Result<Door> {
+pub(crate) fn own_door(base: &str, transport: Transport) -> anyhow::Result<Door> {
     let host = base.strip_prefix("http://").context("a server of ours speaks HTTP")?;
     let door = match transport {
         Transport::Sse => Door {
