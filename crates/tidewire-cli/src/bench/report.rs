@@ -144,11 +144,11 @@ impl Report {
         for failure in &failures {
             out.push_str(&format!("{}\n", red(&format!("FAILED  {failure}"))));
         }
-        let disturbed: Vec<_> = self.phases.iter().filter(|phase| phase.disturbed()).collect();
-        for phase in &disturbed {
+        for phase in self.phases.iter().filter(|phase| phase.disturbed()) {
+            let name = self.columns[usize::from(phase.side != "floor")];
             out.push_str(&red(&format!(
                 "DISTURBED  {} (round {}): others kept {:.1} processors busy; do not believe the figures\n",
-                phase.side, phase.round + 1, phase.others
+                name, phase.round + 1, phase.others
             )));
         }
         out.push_str(&format!(
