@@ -110,7 +110,8 @@ fn percentiles(out: &mut String, phases: &[&Phase], left: f64, top: f64) {
         phases.iter().map(|phase| milliseconds(phase.latency.quantile(0.9999))).fold(0.0, f64::max);
     let most = round_up(most);
     panel(out, left, top, "latency (ms) by percentile", most);
-    for (nines, name) in [(0.30103, "50"), (1.0, "90"), (2.0, "99"), (3.0, "99.9"), (4.0, "99.99")]
+    for (nines, name) in
+        [(2_f64.log10(), "50"), (1.0, "90"), (2.0, "99"), (3.0, "99.9"), (4.0, "99.99")]
     {
         let x = left + nines / NINES * PANEL_WIDTH;
         mark(out, x, top, name);

@@ -159,8 +159,11 @@ impl Report {
             out.push_str(&self.line(row));
         }
         out.push('\n');
-        if failures.is_empty() {
+        let has = |key: &str| self.phases.iter().any(|phase| phase.figures.contains_key(key));
+        if failures.is_empty() && has("deliveries") {
             out.push_str("Every subscriber got every message, once, in order.\n");
+        } else if failures.is_empty() && has("checked") {
+            out.push_str("Everything that was acknowledged was read back, once, in order.\n");
         }
         self.notes.iter().for_each(|note| out.push_str(&format!("{note}\n")));
         out
@@ -243,6 +246,7 @@ mod tests {
     fn phase(side: &str, round: u32, value: f64) -> Phase {
         let mut phase = Phase::new(side, round);
         phase.set("cpu", value);
+        phase.set("deliveries", 1.0);
         phase
     }
 

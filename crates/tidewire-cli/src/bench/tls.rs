@@ -179,5 +179,5 @@ async fn hold(standing: Standing) {
             while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {}
         });
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
