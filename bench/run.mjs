@@ -9,7 +9,7 @@
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, release, tmpdir, totalmem } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { parseArgs } from 'node:util'
 
 import { cargoBinary, HERE, ROOT } from './lib/install.mjs'
@@ -40,7 +40,8 @@ const { values: asked } = parseArgs({
   },
 })
 
-const file = join(HERE, 'results/peers.json')
+/** A trial leaves the published figures alone. */
+const file = join(HERE, 'results', asked['no-page'] ? 'trial.json' : 'peers.json')
 const results = asked['page-only'] ? JSON.parse(readFileSync(file, 'utf8')) : await measureAll()
 if (!asked['no-page']) {
   write(join(ROOT, 'docs/performance.md'), results)
@@ -66,7 +67,7 @@ async function measureAll() {
   const results = { date: new Date().toISOString(), took: Math.round((Date.now() - began) / 1_000), machine: machine(), settings, peers, skipped, measured }
   mkdirSync(join(HERE, 'results'), { recursive: true })
   writeFileSync(file, lines(results))
-  console.log(`Written: bench/results/peers.json, after ${results.took} s.`)
+  console.log(`Written: ${relative(ROOT, file)}, after ${results.took} s.`)
   return results
 }
 

@@ -6,10 +6,13 @@
 //!
 //! | Part | What |
 //! |---|---|
-//! | `fanout` `idle` | the scenarios |
+//! | `fanout` `idle` `storm` `publish` `mixed` | the scenarios |
+//! | `budgets` | all of them, against the project's limits |
 //! | `run` `drive` `side` | what they share: floor → target → floor, publishing, who is loaded |
 //! | `load` `door` `frames` `marker` | connections on one thread, and what is found in their bytes |
-//! | `floor` `child` `probe` | the yardstick, processes, and what they cost |
+//! | `writers` `tls` | connections that publish in a closed loop; subscribers over TLS |
+//! | `floor` `disk` | the yardsticks |
+//! | `child` `probe` | processes, and what they cost |
 //! | `tally` `histogram` `timeline` | the books: pure, and tested with what must fail |
 //! | `phase` `report` `picture` | what it came to |
 //! | `clock` | the only place that asks for the time |
@@ -22,8 +25,10 @@
     reason = "counts and nanoseconds of one run"
 )]
 
+mod budgets;
 mod child;
 mod clock;
+mod disk;
 mod door;
 mod drive;
 mod fanout;
@@ -33,14 +38,19 @@ mod histogram;
 mod idle;
 mod load;
 mod marker;
+mod mixed;
 mod phase;
 mod picture;
 mod probe;
+mod publish;
 mod report;
 mod run;
 mod side;
+mod storm;
 mod tally;
 mod timeline;
+mod tls;
+mod writers;
 
 use std::process::ExitCode;
 
@@ -65,6 +75,13 @@ pub(crate) struct BenchArgs {
 enum Scenario {
     Fanout(fanout::FanoutArgs),
     Idle(idle::IdleArgs),
+    Storm(storm::StormArgs),
+    Publish(publish::PublishArgs),
+    Mixed(mixed::MixedArgs),
+    Budgets(budgets::BudgetsArgs),
+    /// Subscribers over TLS, by lines on stdin and stdout
+    #[command(hide = true)]
+    TlsLoad,
     /// The yardstick: a server that does nothing but accept and send
     #[command(hide = true)]
     FloorServer,
@@ -84,6 +101,11 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     match &args.scenario {
         Scenario::Fanout(args) => fanout::run(args),
         Scenario::Idle(args) => idle::run(args),
+        Scenario::Storm(args) => storm::run(args),
+        Scenario::Publish(args) => publish::run(args),
+        Scenario::Mixed(args) => mixed::run(args),
+        Scenario::Budgets(args) => budgets::run(args),
+        Scenario::TlsLoad => tls::work(),
         Scenario::FloorServer => {
             child::end_with_parent()?;
             floor::serve().map(|()| ExitCode::SUCCESS)

@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn another_process_counts_the_same() {
         let (mut one, mut two) = (Histogram::default(), Histogram::default());
-        [3, 70_000, 70_000].map(|value| one.record(value));
+        [3, 70_000, 70_000].into_iter().for_each(|value| one.record(value));
         two.record(9_000_000_000);
         one.merge(&Histogram::from_json(&two.to_json()));
         assert_eq!((one.count(), one.max()), (4, 9_000_000_000));

@@ -24,9 +24,8 @@ use rustix::{
 
 use self::subscriber::Subscribers;
 pub(crate) use self::{
-    answer::{Answer, parse as parse_answer},
-    publisher::{Publisher, Way, topic_name},
-    socket::{Moved, open, read, watch, write},
+    publisher::{BATCH_MAX, Publisher, Way, topic_name},
+    socket::watch,
 };
 use super::{
     clock::{self, SECOND},
@@ -77,6 +76,8 @@ pub(crate) struct Load {
     pub(crate) errors: BTreeMap<String, u64>,
     /// Bytes that subscribers have read.
     pub(crate) bytes: u64,
+    /// When the hostile readers take their next byte.
+    drip_ns: u64,
 }
 
 impl std::fmt::Debug for Load {
@@ -101,13 +102,9 @@ impl Load {
             timeline: Timeline::default(),
             errors: BTreeMap::new(),
             bytes: 0,
+            drip_ns: 0,
             shape,
         })
-    }
-
-    /// The epoll set, for whoever has something to watch beside the load.
-    pub(crate) fn epoll(&self) -> &OwnedFd {
-        &self.epoll
     }
 
     /// Connects `count` more subscribers, each with this cursor, and waits until all stand. Returns
@@ -120,14 +117,15 @@ impl Load {
         let (mut dialled, mut standing, mut progress) = (0, self.subscribers.standing(), began);
         let all = standing + count;
         let failed_before = self.subscribers.gone();
+        if !self.subscribers.hostile {
+            let first = self.subscribers.len();
+            (first..first + count).for_each(|who| self.tally.expect(who));
+        }
         while self.subscribers.standing() < all {
             while dialled < count && self.subscribers.opening() < OPENING_MAX {
                 dialled += 1;
-                let hostile = self.subscribers.hostile;
                 if let Err(error) = self.dial(after) {
                     *self.errors.entry(format!("no connection: {error}")).or_default() += 1;
-                } else if !hostile {
-                    self.tally.expect(self.subscribers.len() - 1);
                 }
             }
             self.turn(None)?;
@@ -201,6 +199,20 @@ impl Load {
         Ok(taken)
     }
 
+    /// Tells the floor server what every new subscriber gets with its head: so many messages.
+    ///
+    /// # Errors
+    /// When its connection is gone.
+    pub(crate) fn publish_greeting(&mut self, count: u64) -> anyhow::Result<()> {
+        let now = clock::now_ns();
+        let bytes = self.shape.bytes;
+        let markers = (0..count).map(|_| Marker { sequence: self.tally.publish(), sent_ns: now });
+        let payloads: Vec<_> = markers.map(|marker| marker::payload(bytes, marker)).collect();
+        let Some(publisher) = self.publishers.first_mut() else { return Ok(()) };
+        publisher.add_greeting(&payloads);
+        publisher.send()
+    }
+
     /// Is an answer to a publish still to come?
     pub(crate) fn publishing(&self) -> bool {
         self.publishers.iter().any(Publisher::busy)
@@ -217,6 +229,10 @@ impl Load {
     /// When a publisher's connection is gone or a publish was refused.
     pub(crate) fn turn(&mut self, wake_ns: Option<u64>) -> anyhow::Result<()> {
         let now = clock::now_ns();
+        if now >= self.drip_ns {
+            self.drip_ns = now + SECOND;
+            self.subscribers.drip();
+        }
         let wait = wake_ns.map_or(TURN, |wake| wake.saturating_sub(now).min(TURN));
         let timeout = Timespec { tv_sec: 0, tv_nsec: i64::try_from(wait).unwrap_or(0) };
         let mut events = std::mem::take(&mut self.events);
@@ -256,11 +272,6 @@ impl Load {
         }
     }
 
-    /// Hostile readers take one byte each.
-    pub(crate) fn drip(&mut self) {
-        self.subscribers.drip();
-    }
-
     /// Ends every subscriber's connection; the books begin anew at `base`.
     pub(crate) fn drop_subscribers(&mut self, base: u64) {
         self.subscribers.cut();
@@ -277,6 +288,13 @@ impl Load {
     /// The books, closed: everything that has not come by now is lost.
     pub(crate) fn faults(&self) -> Faults {
         self.tally.close(self.subscribers.positions())
+    }
+
+    /// The same, when so many messages were published to each topic.
+    pub(crate) fn faults_of(&self, published: &[u64]) -> Faults {
+        self.tally.close_with(self.subscribers.positions(), |topic| {
+            published.get(topic as usize).copied().unwrap_or(0)
+        })
     }
 
     /// Connections that ended by themselves.

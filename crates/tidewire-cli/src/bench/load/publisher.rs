@@ -11,7 +11,11 @@ use super::{
     answer,
     socket::{self, Moved},
 };
-use crate::bench::door::Template;
+use crate::bench::{
+    door::{Door, Template, Transport},
+    floor::{CONTROL, GREETING},
+    frames,
+};
 
 /// Messages in one batch, and bytes of it, that every Tidewire takes.
 pub(crate) const BATCH_MAX: usize = 1_000;
@@ -26,6 +30,8 @@ pub(crate) enum Way {
     Each { url: Template, headers: Vec<String> },
     /// A POST for all that wait: one JSON object with topic and data a line.
     Batch { url: Template, headers: Vec<String> },
+    /// A `publish` command on a WebSocket for each message.
+    Socket { url: Template },
     /// Length-prefixed blobs to the floor server: exactly the bytes that each subscriber gets.
     Floor { url: Template, before: Vec<u8>, after: Vec<u8> },
 }
@@ -33,7 +39,10 @@ pub(crate) enum Way {
 impl Way {
     pub(crate) fn url(&self) -> &Template {
         match self {
-            Self::Each { url, .. } | Self::Batch { url, .. } | Self::Floor { url, .. } => url,
+            Self::Each { url, .. }
+            | Self::Batch { url, .. }
+            | Self::Socket { url }
+            | Self::Floor { url, .. } => url,
         }
     }
 }
@@ -68,9 +77,12 @@ impl Publisher {
         let socket = socket::open(address)
             .with_context(|| format!("no publisher can connect to {address}"))?;
         let out = match &way {
-            Way::Floor { .. } => crate::bench::floor::CONTROL.to_vec(),
+            Way::Floor { .. } => CONTROL.to_vec(),
+            Way::Socket { url } => upgrade(url),
             _ => Vec::new(),
         };
+        // A WebSocket answers its handshake before it takes anything.
+        let waiting = matches!(way, Way::Socket { .. });
         Ok(Self {
             way,
             feature: feature.to_owned(),
@@ -81,7 +93,7 @@ impl Publisher {
             out,
             sent: 0,
             received: Vec::new(),
-            waiting: false,
+            waiting,
             answer: Vec::new(),
         })
     }
@@ -99,7 +111,7 @@ impl Publisher {
     pub(crate) fn takes(&self) -> bool {
         match self.way {
             Way::Floor { .. } => true,
-            Way::Each { .. } => !self.waiting && self.messages == 0,
+            Way::Each { .. } | Way::Socket { .. } => !self.waiting && self.messages == 0,
             Way::Batch { .. } => {
                 !self.waiting && self.messages < BATCH_MAX && self.body.len() < BATCH_BYTES_MAX
             }
@@ -121,6 +133,13 @@ impl Publisher {
                 self.body.extend_from_slice(payload);
                 self.body.extend_from_slice(b"}\n");
             }
+            Way::Socket { .. } => {
+                let name = topic_name(&self.feature, topic);
+                let payload = String::from_utf8_lossy(payload);
+                self.body = frames::text(&format!(
+                    r#"{{"do":"publish","ref":1,"topic":"{name}","data":{payload}}}"#
+                ));
+            }
             Way::Floor { before, after, .. } => {
                 let bytes = before.len() + payload.len() + after.len();
                 let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes();
@@ -133,6 +152,18 @@ impl Publisher {
         }
     }
 
+    /// Adds, for the floor server, what every new subscriber gets at once.
+    pub(crate) fn add_greeting(&mut self, payloads: &[Vec<u8>]) {
+        let Way::Floor { before, after, .. } = &self.way else { return };
+        let parts = payloads.iter().flat_map(|payload| [before, payload, after]);
+        let blob: Vec<u8> = parts.flatten().copied().collect();
+        let length = u32::try_from(blob.len()).unwrap_or(u32::MAX);
+        self.body.extend_from_slice(&GREETING.to_le_bytes());
+        self.body.extend_from_slice(&length.to_le_bytes());
+        self.body.extend_from_slice(&blob);
+        self.messages += 1;
+    }
+
     /// Sends what was added.
     ///
     /// # Errors
@@ -143,6 +174,10 @@ impl Publisher {
         }
         let (kind, headers) = match &self.way {
             Way::Floor { .. } => ("", None),
+            Way::Socket { .. } => {
+                self.waiting = true;
+                ("", None)
+            }
             Way::Each { headers, .. } => ("application/json", Some(headers)),
             Way::Batch { headers, .. } => ("application/x-ndjson", Some(headers)),
         };
@@ -193,6 +228,9 @@ impl Publisher {
                 Moved::Failed(error) => bail!("a publisher's connection is gone: {error}"),
             }
         }
+        if matches!(self.way, Way::Socket { .. }) {
+            return self.socket_answer();
+        }
         let Some(answer) = answer::parse(&self.received) else { return Ok(false) };
         self.received.drain(..answer.taken);
         self.waiting = false;
@@ -203,6 +241,34 @@ impl Publisher {
         self.answer = answer.body;
         Ok(true)
     }
+
+    /// One publish is under way at a time, so its answer is the next message that has one.
+    fn socket_answer(&mut self) -> anyhow::Result<bool> {
+        let has = |what: &str| memchr::memmem::find(&self.received, what.as_bytes()).is_some();
+        if has("\"error\"") || has("HTTP/1.1 4") {
+            bail!("a publish was answered {}", String::from_utf8_lossy(&self.received).trim());
+        }
+        let opened = has("\"hello\"");
+        if !has("\"ok\"") && !opened {
+            return Ok(false);
+        }
+        self.answer = std::mem::take(&mut self.received);
+        self.waiting = false;
+        Ok(!opened)
+    }
+}
+
+/// The opening handshake of a WebSocket that publishes.
+fn upgrade(url: &Template) -> Vec<u8> {
+    let door = Door {
+        template: url.clone(),
+        transport: Transport::Ws,
+        headers: Vec::new(),
+        subprotocol: Some("tidewire.v1".to_owned()),
+        says: Vec::new(),
+        wait_for: None,
+    };
+    door.request("", "")
 }
 
 /// The name of a topic of the run.

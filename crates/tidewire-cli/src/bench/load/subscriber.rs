@@ -363,6 +363,7 @@ impl Subscribers {
         self.tails.clear();
         self.headers.clear();
         self.standing = 0;
+        self.gone = 0;
     }
 }
 
