@@ -10,6 +10,7 @@
 //! | `budgets` | all of them, against the project's limits |
 //! | `run` `drive` `side` | what they share: floor → target → floor, publishing, who is loaded |
 //! | `load` `door` `frames` `marker` | connections on one thread, and what is found in their bytes |
+//! | `fleet` | more load processes, past 19,000 sockets |
 //! | `writers` `tls` | connections that publish in a closed loop; subscribers over TLS |
 //! | `floor` `disk` | the yardsticks |
 //! | `child` `probe` | processes, and what they cost |
@@ -32,6 +33,7 @@ mod disk;
 mod door;
 mod drive;
 mod fanout;
+mod fleet;
 mod floor;
 mod frames;
 mod histogram;
@@ -79,6 +81,9 @@ enum Scenario {
     Publish(publish::PublishArgs),
     Mixed(mixed::MixedArgs),
     Budgets(budgets::BudgetsArgs),
+    /// A share of the load, by lines on stdin and stdout
+    #[command(hide = true)]
+    Load,
     /// Subscribers over TLS, by lines on stdin and stdout
     #[command(hide = true)]
     TlsLoad,
@@ -105,6 +110,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         Scenario::Publish(args) => publish::run(args),
         Scenario::Mixed(args) => mixed::run(args),
         Scenario::Budgets(args) => budgets::run(args),
+        Scenario::Load => fleet::work(),
         Scenario::TlsLoad => tls::work(),
         Scenario::FloorServer => {
             child::end_with_parent()?;

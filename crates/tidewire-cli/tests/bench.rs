@@ -76,6 +76,18 @@ fn a_backlog_and_a_picture() {
 }
 
 #[test]
+fn several_load_processes_count_as_one() {
+    let words = ["--subscribers", "50", "--per-process", "20"];
+    let run = report(&[&["fanout", "--seconds", "0.5", "--rate", "40"], &words[..]].concat());
+    let deliveries = run["figures"]["deliveries"]["target"].as_f64();
+    assert!(deliveries.is_some_and(|count| (950.0..=1_050.0).contains(&count)), "{run}");
+    measured(&run, &["p99_ms", "connects_per_s"], &BOTH);
+    measured(&report(&[&["fanout", "--seconds", "0.3"], &words[..]].concat()), &["cpu_us"], &BOTH);
+    let storm = report(&[&["storm", "--behind", "40"], &words[..]].concat());
+    assert_eq!(storm["figures"]["deliveries"]["target"], 2_000.0);
+}
+
+#[test]
 fn idle_subscribers() {
     let plain = report(&["idle", "--subscribers", "50", "--seconds", "0.1"]);
     measured(&plain, &["connects_per_s"], &BOTH);

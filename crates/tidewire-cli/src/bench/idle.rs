@@ -7,6 +7,7 @@ use clap::Args;
 use super::{
     clock,
     door::Transport,
+    drive,
     fanout::seconds,
     phase::Phase,
     picture,
@@ -74,7 +75,7 @@ pub(crate) fn run(args: &IdleArgs) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// When a side cannot be loaded.
 pub(crate) fn measure(args: &IdleArgs) -> anyhow::Result<Report> {
-    run::check(args.subscribers, 1)?;
+    run::check(args.subscribers, 1, args.output.per_process)?;
     let transport = args.target.transport(args.transport);
     let subscribers = number(f64::from(args.subscribers), 0);
     let tls = if args.tls { ", over TLS" } else { "" };
@@ -111,13 +112,11 @@ fn phase(
     number: u32,
 ) -> anyhow::Result<Phase> {
     let side = run::side(floor, &args.target, transport, BYTES)?;
-    let mut load = run::load(&side, 1, BYTES, number)?;
+    let mut load = run::load(&side, 1, BYTES, number, args.output.per_process)?;
     let mut phase = Phase::new(side.name, round);
     watch(args, &side.probe, &mut phase, || load.connect(args.subscribers, "now"))?;
     load.turn(None)?;
-    phase.faults = load.faults();
-    phase.gone = load.gone();
-    phase.trouble = load.reasons();
+    drive::close(&mut load, &mut phase)?;
     Ok(phase)
 }
 
