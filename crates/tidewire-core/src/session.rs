@@ -331,18 +331,25 @@ impl Session {
         (only.was_live() && !only.is_behind()).then(|| (tail, only.place()))
     }
 
+    /// What the sole subscription's tail has above its place, into `out`, which is cleared before;
+    /// the cursor stays. Tells up to where that is all, and whether that is as far as the follower
+    /// has come. Nothing if the log must be asked.
+    pub fn look_sole(&self, out: &mut Vec<Arc<Framed>>) -> Option<(Sequence, bool)> {
+        let [only] = self.subscriptions.as_slice() else { return None };
+        let [tail] = only.tails() else { return None };
+        let position = self.hub.lane(only.is_kept()).position();
+        out.clear();
+        let bytes = self.hub.limits().step_bytes_max;
+        let reached = tail.take(only.place(), position, bytes, out).ok()?;
+        Some((reached, reached == position))
+    }
+
     /// The sole subscription was given everything up to here, by somebody who had read it for
     /// another [`sole`](Self::sole) one at the same place.
     pub fn advance_sole(&mut self, through: Sequence) {
         if let [only] = self.subscriptions.as_mut_slice() {
             only.advance(through);
         }
-    }
-
-    /// How far the follower has come, in the log of what is kept or of what is not.
-    #[must_use]
-    pub fn position(&self, is_kept: bool) -> Sequence {
-        self.hub.lane(is_kept).position()
     }
 
     fn watch(&mut self) {

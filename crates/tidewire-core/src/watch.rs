@@ -6,9 +6,12 @@
 //!
 //! Invariant: what was delivered before a mark was set is seen by whoever takes the mark off after.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Waker,
 };
 
 use tokio::sync::Notify;
@@ -19,6 +22,8 @@ pub struct Board {
     // At most as many as there are marks, each once.
     set: Mutex<Vec<Arc<Mark>>>,
     news: Notify,
+    // Of a group that is no task.
+    waker: Option<Waker>,
 }
 
 /// One topic, or whatever a group keeps apart under `slot`, on its board.
@@ -34,6 +39,12 @@ impl Board {
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// An empty board of a group that does not wait for [`news`](Self::news): it is woken by this.
+    #[must_use]
+    pub fn waking(waker: Waker) -> Arc<Self> {
+        Arc::new(Self { waker: Some(waker), ..Self::default() })
     }
 
     /// A mark for this board; `slot` is the group's own name for it.
@@ -67,7 +78,10 @@ impl Mark {
         let mut set = self.board.set.lock().unwrap_or_else(PoisonError::into_inner);
         set.push(Arc::clone(self));
         drop(set);
-        self.board.news.notify_one();
+        match &self.board.waker {
+            Some(waker) => waker.wake_by_ref(),
+            None => self.board.news.notify_one(),
+        }
     }
 
     /// The board.
