@@ -18,7 +18,7 @@ use std::{
 
 use axum::{body::Body, extract::Request, response::Response};
 use bytes::{BufMut, Bytes, BytesMut};
-use http::Version;
+use http::{Version, header};
 use tokio::{io, net::TcpStream, sync::Notify};
 use tokio_rustls::server::TlsStream;
 
@@ -132,7 +132,9 @@ fn head(response: &Response<Body>, version: Version) -> Bytes {
     out.put_slice(format!("{version} {}", status.as_str()).as_bytes());
     out.put_u8(b' ');
     out.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    for (name, value) in response.headers() {
+    // Of an answer that goes on, the length of the empty body that the door gave means nothing.
+    let headers = response.headers().iter().filter(|(name, _)| *name != header::CONTENT_LENGTH);
+    for (name, value) in headers {
         out.put_slice(b"\r\n");
         out.put_slice(name.as_str().as_bytes());
         out.put_slice(b": ");
@@ -151,7 +153,7 @@ fn date() -> httpdate::HttpDate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderValue, StatusCode, header};
+    use http::{HeaderValue, StatusCode};
 
     #[tokio::test]
     async fn the_head_of_the_doors_answer_comes_first() {

@@ -6,6 +6,7 @@
 use std::{collections::VecDeque, io, io::Read, net::Shutdown, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use tidewire_core::Limits;
 use tidewire_proto::{
     WireError,
@@ -169,10 +170,15 @@ impl Shard {
                 let number = talk.first.wrapping_add(talk.publishes.len() as u32);
                 talk.publishes.push_back(None);
                 let (publisher, inbox) = (session.publisher(), Arc::clone(&self.inbox));
-                self.runtime.spawn(async move {
-                    let answer = talk::publish(publisher, reference, message).await;
-                    inbox.bring(Done::Published(key, number, answer));
-                });
+                let mut publish = Box::pin(talk::publish(publisher, reference, message));
+                let _runtime = self.runtime.enter();
+                // Begun here and now, so that the log gets them in the order in which they were said.
+                match (&mut publish).now_or_never() {
+                    Some(answer) => inbox.bring(Done::Published(key, number, answer)),
+                    None => drop(self.runtime.spawn(async move {
+                        inbox.bring(Done::Published(key, number, publish.await));
+                    })),
+                }
             }
         }
     }
