@@ -1,5 +1,6 @@
 //! The binary `tidewire`: a table of commands. Each lives in a file of its own.
 
+mod bench;
 mod check;
 mod io;
 mod plan;
@@ -42,6 +43,7 @@ enum Command {
     Tail(tail::TailArgs),
     /// Mint a token
     Token(token::TokenArgs),
+    Bench(bench::BenchArgs),
     /// Say which version this is
     Version,
 }
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => io::with_process(|io| plan::run(args, io)),
         Command::Check(args) => io::with_process(|io| check::run(args, io)),
         Command::Token(args) => io::with_process(|io| token::run(args, io)),
+        Command::Bench(args) => bench::run(args),
         Command::Version => {
             println!("tidewire {}", env!("CARGO_PKG_VERSION"));
             Ok(ExitCode::SUCCESS)

@@ -1,0 +1,104 @@
+//! `tidewire bench`: a load tool for this server and for others.
+//!
+//! It measures a target against the *floor* in the same run: the least that any server could do on
+//! this machine, at this moment. It must not know how the server works inside: everything goes
+//! through its doors and `/proc`.
+//!
+//! | Part | What |
+//! |---|---|
+//! | `fanout` `idle` | the scenarios |
+//! | `run` `drive` `side` | what they share: floor → target → floor, publishing, who is loaded |
+//! | `load` `door` `frames` `marker` | connections on one thread, and what is found in their bytes |
+//! | `floor` `child` `probe` | the yardstick, processes, and what they cost |
+//! | `tally` `histogram` `timeline` | the books: pure, and tested with what must fail |
+//! | `phase` `report` `picture` | what it came to |
+//! | `clock` | the only place that asks for the time |
+
+// A load tool turns counts into ratios all the time; none comes near 2^53.
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts and nanoseconds of one run"
+)]
+
+mod child;
+mod clock;
+mod disk;
+mod door;
+mod drive;
+mod fanout;
+mod floor;
+mod frames;
+mod histogram;
+mod idle;
+mod load;
+mod marker;
+mod mixed;
+mod phase;
+mod picture;
+mod probe;
+mod publish;
+mod report;
+mod run;
+mod side;
+mod storm;
+mod tally;
+mod timeline;
+mod writers;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+/// Load a server and say what it costs, as a ratio to the least that a server can do.
+///
+/// Without a target, the bench starts a server of its own on this machine. Every scenario measures
+/// the floor before and after it: one thread that does nothing but accept and send. See
+/// docs/guide/bench.md for what each figure means.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 measured, 1 something was lost, repeated or out of order, or \
+                        could not be measured, 2 wrong usage."
+)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    Fanout(fanout::FanoutArgs),
+    Idle(idle::IdleArgs),
+    Storm(storm::StormArgs),
+    Publish(publish::PublishArgs),
+    Mixed(mixed::MixedArgs),
+    /// The yardstick: a server that does nothing but accept and send
+    #[command(hide = true)]
+    FloorServer,
+    /// A `tidewire dev` that ends with its parent
+    #[command(hide = true)]
+    OwnServer {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When something could not be measured.
+pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
+    match &args.scenario {
+        Scenario::Fanout(args) => fanout::run(args),
+        Scenario::Idle(args) => idle::run(args),
+        Scenario::Storm(args) => storm::run(args),
+        Scenario::Publish(args) => publish::run(args),
+        Scenario::Mixed(args) => mixed::run(args),
+        Scenario::FloorServer => {
+            child::end_with_parent()?;
+            floor::serve().map(|()| ExitCode::SUCCESS)
+        }
+        Scenario::OwnServer { arguments } => child::become_server(arguments),
+    }
+}
