@@ -69,6 +69,8 @@ enum Input {
     Drained,
     /// The peer is gone.
     Ended,
+    /// There may be more, but others come first.
+    More,
     /// It is not looked at now: something else must happen first.
     Waits,
 }
@@ -81,6 +83,7 @@ impl Shard {
             match self.next_input(key, &mut reads) {
                 Input::Event(event) => self.hear(key, event),
                 Input::Broken(code, reason) => self.end(key, End::Broken(code, reason)),
+                Input::More => return self.make_ready(key),
                 Input::Waits => return,
                 Input::Ended => return self.remove(key),
                 Input::Drained => {
@@ -90,9 +93,6 @@ impl Shard {
                     }
                     return;
                 }
-            }
-            if reads == 0 {
-                return self.make_ready(key);
             }
         }
     }
@@ -128,7 +128,7 @@ impl Shard {
                 }
             }
             if *reads == 0 {
-                return Input::Waits;
+                return Input::More;
             }
             *reads -= 1;
             match (&*stream).read(input) {
