@@ -42,10 +42,10 @@ const SOCKETS_PER: u32 = 10;
 /// A number that no sequence of a run reaches.
 const NO_END: u64 = 1 << 39;
 
-/// A paced fan-out to readers on event streams and WebSockets, with publishers beside them; first
-/// without hostile readers, then with: 1 % that never read and 1 % that read a byte a second.
+/// Everything at once, and hostile readers: do the healthy ones notice?
 ///
-/// Only for the bench's own server.
+/// A paced fan-out to readers on event streams and WebSockets, with publishers beside them; first
+/// without hostile readers, then with: 1 % that never read and 1 % that read a byte a second. Only for the bench's own server.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct MixedArgs {

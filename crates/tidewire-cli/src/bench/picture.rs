@@ -167,10 +167,10 @@ fn panel(out: &mut String, left: f64, top: f64, name: &str, most: f64) {
     }
 }
 
-/// The next number that can be divided by four at sight: 1, 2, 4 or 8 with zeros.
+/// The next number that can be divided by four at sight: 1, 12, 16, 2 and so on, with zeros.
 fn round_up(value: f64) -> f64 {
     let ten = 10_f64.powf(value.max(f64::MIN_POSITIVE).log10().floor());
-    [1.0, 2.0, 4.0, 8.0, 10.0]
+    [1.0, 1.2, 1.6, 2.0, 2.4, 3.2, 4.0, 6.0, 8.0, 10.0]
         .map(|step| step * ten)
         .into_iter()
         .find(|top| *top >= value)

@@ -24,6 +24,7 @@ const DESCRIPTORS_ASIDE: u64 = 200;
 
 /// How often, and where to.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "The run")]
 pub(crate) struct OutputArgs {
     /// Repeat, floor and target in turn, and take the middle of each figure
     #[arg(long, value_name = "R", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
