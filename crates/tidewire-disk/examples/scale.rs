@@ -8,6 +8,7 @@
 
 use std::{env, error::Error, fs, path::Path, process::Command, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tidewire_core::{
     Feature, Features, Filter, History, Log, PageLimit,
@@ -17,6 +18,8 @@ use tidewire_disk::{DiskLog, DiskSettings};
 use tidewire_proto::{Data, EventType, Message, Sequence, Topic};
 use tokio::time::Instant;
 
+const ENTRY_BYTES: usize = 200;
+const POOL_BYTES: usize = 64 * 1024;
 const BATCH: u64 = 1_000;
 const AT_ONCE: usize = 8;
 const READS: usize = 3_000;
@@ -76,9 +79,13 @@ async fn write(dir: &Path, entries: u64, topics: u64) -> Outcome {
     let log = open(dir)?;
     let random = SeededRandom::new(7);
     let names: Vec<Topic> = (0..topics).map(topic).collect();
+    // Making the entries should cost little beside storing them.
+    let pool: String =
+        (0..POOL_BYTES / 16).map(|_| format!("{:016x}", random.next_u64())).collect();
+    let pool = pool.into_bytes();
     let begun = Instant::now();
     let batches = stream::iter(0..entries / BATCH).map(|_| {
-        let batch: Vec<Message> = (0..BATCH).map(|_| message(&names, &random)).collect();
+        let batch: Vec<Message> = (0..BATCH).map(|_| message(&names, &pool, &random)).collect();
         let sent = Instant::now();
         let log = &log;
         async move { log.append(batch).await.map(|_| sent.elapsed()) }
@@ -93,13 +100,9 @@ async fn write(dir: &Path, entries: u64, topics: u64) -> Outcome {
     std::process::exit(0)
 }
 
-fn message(names: &[Topic], random: &SeededRandom) -> Message {
-    let mut data = Vec::with_capacity(200);
-    while data.len() < 200 {
-        data.extend_from_slice(format!("{:016x}", random.next_u64()).as_bytes());
-    }
-    data.truncate(200);
-    let at = (random.next_u64() % names.len() as u64) as usize;
+fn message(names: &[Topic], pool: &[u8], random: &SeededRandom) -> Message {
+    let at = (random.next_u64() % (POOL_BYTES - ENTRY_BYTES) as u64) as usize;
+    let data = Bytes::copy_from_slice(&pool[at..at + ENTRY_BYTES]);
     let data = Data::text(data).unwrap_or_else(|error| panic!("{error}"));
     Message { topic: names[at].clone(), event: EventType::message(), data, key: None }
 }

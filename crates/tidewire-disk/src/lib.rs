@@ -11,7 +11,7 @@
 //! | [`disk`] | the seam to the file system |
 //! | `record` `group` `footer` `bytes` | the formats, pure |
 //! | `wal` `scan` | append-only files: the index in memory, the walk at opening |
-//! | `segment` `sorter` | sorted files: reading, and making them of append-only ones |
+//! | `segment` `sorter` `made` | sorted files: reading, and making them of append-only ones |
 //! | `state` `recent` `losses` | what is where, what is in memory, what was lost |
 //! | `queue` `writer` | what waits, and the one thread that appends |
 //! | `keeper` `retention` | the background thread, and what it may remove |
@@ -32,6 +32,7 @@ mod keeper;
 mod keys;
 mod log;
 mod losses;
+mod made;
 mod queue;
 mod reader;
 mod recent;

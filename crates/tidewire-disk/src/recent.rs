@@ -37,7 +37,8 @@ impl Recent {
         self.bytes
     }
 
-    pub(crate) fn push(&mut self, topic: u64, entry: Arc<Entry>) {
+    /// Takes an entry in; what leaves for it is put into `gone`.
+    pub(crate) fn push(&mut self, topic: u64, entry: Arc<Entry>, gone: &mut Vec<Arc<Entry>>) {
         self.bytes += cost(&entry);
         self.topics.entry(topic).or_default().push_back(Arc::clone(&entry));
         self.entries.push_back((topic, entry));
@@ -51,6 +52,7 @@ impl Recent {
                     self.topics.remove(&topic);
                 }
             }
+            gone.push(entry);
         }
     }
 
@@ -120,10 +122,13 @@ mod tests {
     #[test]
     fn the_oldest_leave_first_and_the_floor_says_so() {
         let mut recent = Recent::new(Sequence::ZERO, 3 * (OVERHEAD_BYTES + 20));
+        let mut gone = vec![];
         for sequence in 1..=5 {
-            recent.push(sequence % 2, entry(sequence, if sequence % 2 == 0 { "a" } else { "b" }));
+            let topic = if sequence % 2 == 0 { "a" } else { "b" };
+            recent.push(sequence % 2, entry(sequence, topic), &mut gone);
         }
         assert_eq!(recent.floor(), Sequence(2));
+        assert_eq!(places(&gone), [1, 2]);
         assert_eq!(places(&recent.after(Sequence(2), 9)), [3, 4, 5]);
         assert_eq!(places(&recent.of_topic(1, "b", Sequence(3), 9)), [5]);
         assert_eq!(places(&recent.of_topic(0, "a", Sequence(0), 9)), [4]);
@@ -134,7 +139,7 @@ mod tests {
     fn what_retention_drops_leaves_memory_too() {
         let mut recent = Recent::new(Sequence::ZERO, usize::MAX);
         for sequence in 1..=5 {
-            recent.push(0, entry(sequence, "a"));
+            recent.push(0, entry(sequence, "a"), &mut vec![]);
         }
         recent.drop_up_to(Sequence(2), |_| true);
         assert_eq!(places(&recent.after(Sequence(0), 9)), [3, 4, 5]);

@@ -80,13 +80,16 @@ pub(crate) enum Piece {
 }
 
 impl State {
-    /// Takes in what was committed.
-    pub(crate) fn publish(&mut self, fresh: Vec<Fresh>) {
+    /// Takes in what was committed. Answers what left memory, for the caller to drop when it has
+    /// let go of the lock.
+    pub(crate) fn publish(&mut self, fresh: Vec<Fresh>) -> Vec<Arc<Entry>> {
+        let mut gone = Vec::with_capacity(fresh.len());
         for Fresh { class, topic, offset, noted, entry } in fresh {
             self.index.push(&class, topic, offset, &noted);
             self.newest = entry.sequence;
-            self.recent.push(topic, entry);
+            self.recent.push(topic, entry, &mut gone);
         }
+        gone
     }
 
     /// The place before the oldest entry of any topic.

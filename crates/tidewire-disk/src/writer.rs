@@ -23,7 +23,7 @@ use crate::{
     retention,
     shared::Shared,
     state::Fresh,
-    wal::{Noted, SealedWal, WalFile, WalIndex},
+    wal::{Noted, SealedWal, WalFile},
 };
 
 /// About how many payload bytes are written as one piece.
@@ -32,7 +32,7 @@ const GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// sealing never has to wait for long.
 const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// How many entries are published under one lock.
-const PUBLISH_ENTRIES: usize = 1_024;
+const PUBLISH_ENTRIES: usize = 128;
 /// How many sealed files may wait to be sorted before the writer waits too.
 const SEALED_MAX: usize = 2;
 /// A file that cannot be sealed for want of room grows to this and no further.
@@ -258,7 +258,7 @@ impl Writer {
     fn publish(&self, group: Vec<Prepared>) {
         let mut replies = Vec::with_capacity(group.len());
         let mut fresh = Vec::new();
-        let (mut any, mut done) = (false, 0);
+        let mut done = 0;
         for prepared in group {
             let Prepared { request, answer, at_ms, .. } = prepared;
             let Request { messages, reply, cost, .. } = request;
@@ -273,14 +273,9 @@ impl Writer {
                 }
             }
             replies.push((reply, answer));
-            if fresh.len() >= PUBLISH_ENTRIES {
-                any = true;
-                self.shared.lock().publish(std::mem::take(&mut fresh));
-            }
         }
-        if any || !fresh.is_empty() {
-            self.shared.lock().publish(fresh);
-            self.shared.tell_newest();
+        if !fresh.is_empty() {
+            self.show(fresh);
         }
         // Before the answers: whoever hears one may publish again at once.
         self.shared.queue.done(done);
@@ -288,6 +283,21 @@ impl Writer {
             // A publisher who left does not take the batch back.
             let _ = reply.send(answer);
         }
+    }
+
+    /// Lets readers and followers see the entries, piece by piece: no reader waits for all of them.
+    fn show(&self, fresh: Vec<Fresh>) {
+        let mut fresh = fresh.into_iter();
+        loop {
+            let piece: Vec<_> = fresh.by_ref().take(PUBLISH_ENTRIES).collect();
+            if piece.is_empty() {
+                break;
+            }
+            let gone = self.shared.lock().publish(piece);
+            // What is freed here no reader waited for.
+            drop(gone);
+        }
+        self.shared.tell_newest();
     }
 
     fn fresh(&self, message: Message, sequence: Sequence, offset: u64, noted: Noted) -> Fresh {
@@ -329,7 +339,8 @@ impl Writer {
     fn begin(&mut self, wal: WalFile, length: u64) {
         let wal = Arc::new(wal);
         let mut state = self.shared.lock();
-        let index = std::mem::replace(&mut state.index, WalIndex::new(wal.head.base));
+        let next = state.index.succeeding(wal.head.base);
+        let index = std::mem::replace(&mut state.index, next);
         let sealed = std::mem::replace(&mut state.wal, Arc::clone(&wal));
         state.sealed.push(Arc::new(SealedWal { wal: sealed, index }));
         drop(state);
