@@ -17,7 +17,8 @@ const OVERHEAD_BYTES: usize = 128;
 pub(crate) struct Recent {
     floor: Sequence,
     entries: VecDeque<(u64, Arc<Entry>)>,
-    topics: HashMap<u64, VecDeque<Arc<Entry>>>,
+    /// With their places beside them, so that a search touches no entry.
+    topics: HashMap<u64, VecDeque<(Sequence, Arc<Entry>)>>,
     bytes: usize,
     bytes_max: usize,
 }
@@ -40,7 +41,7 @@ impl Recent {
     /// Takes an entry in; what leaves for it is put into `gone`.
     pub(crate) fn push(&mut self, topic: u64, entry: Arc<Entry>, gone: &mut Vec<Arc<Entry>>) {
         self.bytes += cost(&entry);
-        self.topics.entry(topic).or_default().push_back(Arc::clone(&entry));
+        self.topics.entry(topic).or_default().push_back((entry.sequence, Arc::clone(&entry)));
         self.entries.push_back((topic, entry));
         while self.bytes > self.bytes_max {
             let Some((topic, entry)) = self.entries.pop_front() else { break };
@@ -64,10 +65,20 @@ impl Recent {
         after: Sequence,
         limit: usize,
     ) -> Vec<Arc<Entry>> {
-        let Some(entries) = self.topics.get(&hash) else { return vec![] };
-        let from = entries.partition_point(|entry| entry.sequence <= after);
-        let of_topic = entries.range(from..).filter(|entry| entry.topic.as_str() == topic);
+        let of_topic = self.of_hash(hash, after).filter(|entry| entry.topic.as_str() == topic);
         of_topic.take(limit).cloned().collect()
+    }
+
+    /// The same of all topics with this hash, which is nearly always one; no entry is looked at.
+    pub(crate) fn of_hash(
+        &self,
+        hash: u64,
+        after: Sequence,
+    ) -> impl ExactSizeIterator<Item = &Arc<Entry>> {
+        let entries = self.topics.get(&hash);
+        let from = entries.map_or(0, |held| held.partition_point(|&(place, _)| place <= after));
+        let found = entries.map(|held| held.range(from..)).unwrap_or_default();
+        found.map(|(_, entry)| entry)
     }
 
     /// All entries after a place, oldest first, at most so many, up to the first missing place.
@@ -90,7 +101,7 @@ impl Recent {
         });
         self.bytes -= freed;
         self.topics.retain(|_, entries| {
-            entries.retain(|entry| !gone(entry));
+            entries.retain(|(_, entry)| !gone(entry));
             !entries.is_empty()
         });
     }

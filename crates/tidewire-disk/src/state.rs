@@ -62,6 +62,16 @@ pub(crate) struct InWal {
     pub(crate) found: Vec<(Sequence, u32)>,
 }
 
+/// What memory alone knows of some topics after a place.
+pub(crate) struct InMemory {
+    pub(crate) newest: Sequence,
+    pub(crate) lost: Option<Sequence>,
+    /// Is there anything?
+    pub(crate) any: bool,
+    /// Topic by topic; two topics with one hash are not told apart yet.
+    pub(crate) entries: Vec<Arc<Entry>>,
+}
+
 /// What one read needs, at one moment.
 pub(crate) struct Plan {
     pub(crate) after: Sequence,
@@ -105,14 +115,43 @@ impl State {
             .unwrap_or(self.newest)
     }
 
-    /// Where to find the topics' entries after a place: at most `limit` in each kind of file.
-    pub(crate) fn plan(&self, wanted: Vec<Wanted>, after: Sequence, limit: usize) -> Plan {
-        let floor = self.recent.floor();
+    /// What memory alone answers, if it does: at most `limit` of each topic's entries.
+    pub(crate) fn in_memory(
+        &self,
+        wanted: &[Wanted],
+        after: Sequence,
+        limit: usize,
+    ) -> Option<InMemory> {
+        if after < self.recent.floor() {
+            return None;
+        }
+        let mut found = InMemory {
+            newest: self.newest,
+            lost: self.lost(wanted, after),
+            any: false,
+            entries: Vec::new(),
+        };
+        for wanted in wanted {
+            let of_hash = self.recent.of_hash(wanted.hash, after);
+            found.any |= of_hash.len() > 0;
+            found.entries.extend(of_hash.take(limit).cloned());
+        }
+        Some(found)
+    }
+
+    /// The newest place after this one at which one of the topics lost something.
+    fn lost(&self, wanted: &[Wanted], after: Sequence) -> Option<Sequence> {
         let lost = wanted.iter().map(|wanted| {
             let [class, other] = &wanted.classes;
             self.losses.of(wanted.hash, [class, other])
         });
-        let lost = lost.max().filter(|&lost| lost > after);
+        lost.max().filter(|&lost| lost > after)
+    }
+
+    /// Where to find the topics' entries after a place: at most `limit` in each kind of file.
+    pub(crate) fn plan(&self, wanted: Vec<Wanted>, after: Sequence, limit: usize) -> Plan {
+        let floor = self.recent.floor();
+        let lost = self.lost(&wanted, after);
         let topics = wanted.into_iter().map(|wanted| self.places(wanted, after, limit)).collect();
         Plan { after, newest: self.newest, floor, lost, topics }
     }
@@ -216,13 +255,19 @@ impl Classes {
         at.ok().and_then(|at| self.declared.get(at)).unwrap_or(&self.undeclared)
     }
 
+    /// The class of this name, whether it is declared or was.
+    fn named(&self, feature: &str) -> Arc<str> {
+        let class = self.of(feature);
+        if **class == *feature { Arc::clone(class) } else { feature.into() }
+    }
+
     /// A topic and where to look for it. A feature that is declared now may not have been when the
     /// entry was sorted, and the other way round.
     pub(crate) fn wanted(&self, topic: &Topic) -> Wanted {
         Wanted {
             topic: topic.clone(),
             hash: crate::record::topic_hash(topic.as_str()),
-            classes: [topic.feature().into(), Arc::clone(&self.undeclared)],
+            classes: [self.named(topic.feature()), Arc::clone(&self.undeclared)],
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The one thread that appends. It takes what waits, writes it as one piece, syncs once, answers,
 //! and begins again: *fsync as soon as the previous one returned*, so a group is as large as the
-//! disk is slow, and no timer is involved.
+//! disk is slow. Where several publish one by one it waits a moment for those just answered (`gather`).
 //!
 //! Invariants: nothing is published before it is as safe as its feature asks, and nothing overtakes;
 //! a failed sync is never tried again, because what the disk holds is then unknown.
@@ -12,10 +12,12 @@ use tidewire_core::{
     log::idempotency::{KeyWindow, Verdict},
 };
 use tidewire_proto::{Entry, Message, Sequence, Stored};
+use tokio::time::Instant;
 
 use crate::{
     bytes::narrow,
     error::{StoreError, is_full},
+    gather::Gather,
     group,
     queue::{Answer, Request},
     record,
@@ -52,6 +54,8 @@ pub(crate) struct Writer {
     pub(crate) salt: u64,
     pub(crate) buffer: Vec<u8>,
     pub(crate) failed: Option<String>,
+    /// How many batches waited when the last group was answered.
+    pub(crate) others: usize,
 }
 
 /// A batch with its places, encoded, not yet safe.
@@ -67,11 +71,15 @@ struct Prepared {
 impl Writer {
     /// Works until the queue is closed and empty.
     pub(crate) fn run(mut self) {
+        let mut gather = Gather::default();
         loop {
-            let work = self.shared.queue.take(GROUP_BYTES);
-            if !work.requests.is_empty() {
+            let work = self.shared.queue.take(GROUP_BYTES, gather);
+            let (begun, count) = (Instant::now(), work.requests.len());
+            self.others = 0;
+            if count > 0 {
                 self.commit(work.requests);
             }
+            gather = Gather::after(begun.elapsed(), count, self.others);
             if self.failed.is_none() && (work.seal || self.is_due()) {
                 self.seal();
             }
@@ -255,7 +263,7 @@ impl Writer {
     }
 
     /// Lets readers and followers see the batches, then answers them.
-    fn publish(&self, group: Vec<Prepared>) {
+    fn publish(&mut self, group: Vec<Prepared>) {
         let mut replies = Vec::with_capacity(group.len());
         let mut fresh = Vec::new();
         let mut done = 0;
@@ -278,7 +286,7 @@ impl Writer {
             self.show(fresh);
         }
         // Before the answers: whoever hears one may publish again at once.
-        self.shared.queue.done(done);
+        self.others = self.shared.queue.done(done);
         for (reply, answer) in replies {
             // A publisher who left does not take the batch back.
             let _ = reply.send(answer);
