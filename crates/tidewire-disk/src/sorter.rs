@@ -261,6 +261,10 @@ mod tests {
 
     /// Groups of three: the topics of two classes in turn, with data of many sizes.
     fn sealed(disk: &dyn Disk, entries: u64) -> SealedWal {
+        sealed_as(disk, entries, record::topic_hash)
+    }
+
+    fn sealed_as(disk: &dyn Disk, entries: u64, hash: impl Fn(&str) -> u64) -> SealedWal {
         let (wal, _) = create_wal(disk, Sequence(10), 7).unwrap();
         let (mut index, mut bytes) = (WalIndex::new(Sequence(10)), wal.head.encode().to_vec());
         for first in (0..entries).step_by(3) {
@@ -269,7 +273,7 @@ mod tests {
                 let class = if number % 2 == 0 { "a" } else { "b" };
                 let topic = Topic::parse(&format!("{class}/{}", number % 7)).unwrap();
                 let data = Data::text("x".repeat((number * 37 % 500) as usize)).unwrap();
-                let (hash, at) = (record::topic_hash(topic.as_str()), bytes.len() as u64);
+                let (hash, at) = (hash(topic.as_str()), bytes.len() as u64);
                 let message = Message { topic, event: EventType::message(), data, key: None };
                 record::encode(&message, Sequence(10 + number), 1, &mut bytes);
                 let noted = Noted { at_ms: 1, length: bytes.len() as u64 - at };
@@ -342,5 +346,31 @@ mod tests {
         }
         let stopped = sort(&disk, &sealed, |_| Sequence::ZERO, || true).unwrap();
         assert!(stopped.is_some(), "too small for a piece to be written in between");
+    }
+
+    #[test]
+    fn topics_that_share_half_a_hash_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new(dir.path()).unwrap();
+        let hash = |topic: &str| record::topic_hash(topic) & 0xffff_ffff;
+        let sealed = sealed_as(&disk, 300, hash);
+        let segments = sort(&disk, &sealed, |_| Sequence::ZERO, || false).unwrap().unwrap();
+        for segment in segments.into_iter().map(Arc::new) {
+            let places = |topic: &str, hash: u64| {
+                let run = segment.run(hash).unwrap();
+                let mut reader = segment.read_run(&disk, run, Sequence::ZERO).unwrap();
+                std::iter::from_fn(|| reader.next(topic).unwrap())
+                    .map(|entry| entry.sequence.0)
+                    .collect::<Vec<_>>()
+            };
+            let mut all = Vec::new();
+            for number in 0..7 {
+                let topic = format!("{}/{number}", segment.class);
+                all.extend(places(&topic, hash(&topic)));
+                assert!(places(&topic, 1).is_empty(), "a hash that is not there");
+            }
+            assert_eq!(all.len(), 150);
+            assert_eq!(segment.lasts(&disk).unwrap().len(), 7);
+        }
     }
 }

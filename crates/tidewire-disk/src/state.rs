@@ -39,6 +39,22 @@ pub(crate) struct Fresh {
     pub(crate) entry: Arc<Entry>,
 }
 
+/// A file that retention drops.
+pub(crate) struct Gone {
+    pub(crate) segment: Arc<Segment>,
+    /// The place of each topic's last entry in it; left empty where nothing of it is in memory.
+    pub(crate) lasts: Vec<(u64, Sequence)>,
+}
+
+impl Gone {
+    /// Did it hold this entry?
+    fn held(&self, topic: u64, sequence: Sequence) -> bool {
+        let at = self.lasts.binary_search_by_key(&topic, |&(topic, _)| topic);
+        let last = at.ok().and_then(|at| self.lasts.get(at)).map(|&(_, last)| last);
+        sequence >= self.segment.footer.oldest && last.is_some_and(|last| sequence <= last)
+    }
+}
+
 /// A topic that somebody looks for.
 #[derive(Clone)]
 pub(crate) struct Wanted {
@@ -211,23 +227,18 @@ impl State {
     }
 
     /// Takes the oldest files of a class out, and what they held out of memory.
-    pub(crate) fn drop_oldest(&mut self, class: &str, count: usize, losses: Arc<Losses>) {
+    pub(crate) fn drop_oldest(&mut self, class: &str, gone: &[Gone], losses: Arc<Losses>) {
         self.losses = losses;
         let Some(segments) = self.classes.get_mut(class) else { return };
-        let gone: Vec<_> = segments.iter().take(count).cloned().collect();
         Arc::make_mut(segments).drain(..gone.len());
         if segments.is_empty() {
             self.classes.remove(class);
         }
-        let Some(last) = gone.last().map(|segment| segment.footer.last) else { return };
+        let Some(last) = gone.last().map(|gone| gone.segment.footer.last) else { return };
         // The run says exactly which topics went; a class alone does not when features changed.
         self.recent.drop_up_to(last, |entry| {
             let topic = crate::record::topic_hash(entry.topic.as_str());
-            let held = |segment: &Arc<Segment>| {
-                entry.sequence >= segment.footer.oldest
-                    && segment.run(topic).is_some_and(|run| entry.sequence <= run.last)
-            };
-            gone.iter().any(held)
+            gone.iter().any(|gone| gone.held(topic, entry.sequence))
         });
     }
 
