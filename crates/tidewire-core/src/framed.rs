@@ -15,7 +15,7 @@ use tidewire_proto::{
 pub struct Framed {
     entry: Arc<Entry>,
     id: Option<Cursor>,
-    sse: OnceLock<Bytes>,
+    chunk: OnceLock<Bytes>,
     ws: OnceLock<Bytes>,
 }
 
@@ -23,7 +23,7 @@ impl Framed {
     /// An entry and its id; no id for an entry of a feature that keeps nothing.
     #[must_use]
     pub fn new(entry: Arc<Entry>, id: Option<Cursor>) -> Self {
-        Self { entry, id, sse: OnceLock::new(), ws: OnceLock::new() }
+        Self { entry, id, chunk: OnceLock::new(), ws: OnceLock::new() }
     }
 
     /// The entry.
@@ -41,13 +41,19 @@ impl Framed {
     /// The event-stream frame.
     #[must_use]
     pub fn sse(&self) -> Bytes {
-        self.sse.get_or_init(|| sse::entry_frame(&self.entry, self.id).into()).clone()
+        sse::unchunked(self.chunk())
+    }
+
+    /// The event-stream frame as one chunk of an HTTP/1.1 body.
+    #[must_use]
+    pub fn chunk(&self) -> &Bytes {
+        self.chunk.get_or_init(|| sse::chunk(&sse::entry_frame(&self.entry, self.id)))
     }
 
     /// The WebSocket frame, RFC 6455 header included.
     #[must_use]
-    pub fn ws(&self) -> Bytes {
-        self.ws.get_or_init(|| ws_frame(&ws::entry_message(&self.entry, self.id))).clone()
+    pub fn ws(&self) -> &Bytes {
+        self.ws.get_or_init(|| ws_frame(&ws::entry_message(&self.entry, self.id)))
     }
 }
 

@@ -6,7 +6,10 @@
 //! Invariant: a [`Peer`] never gains rights: new rights are a new `Peer` from a new
 //! [`Gate::admit`].
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use async_trait::async_trait;
 use tidewire_proto::{Pattern, Topic};
@@ -199,7 +202,9 @@ pub struct OpenGate;
 #[async_trait]
 impl Gate for OpenGate {
     async fn admit(&self, _: Credential<'_>) -> Result<Arc<Peer>, Refusal> {
-        Ok(Arc::new(Peer::anybody()))
+        // One for all: ten thousand connections need not hold ten thousand of them.
+        static ANYBODY: LazyLock<Arc<Peer>> = LazyLock::new(|| Arc::new(Peer::anybody()));
+        Ok(Arc::clone(&ANYBODY))
     }
 
     async fn may(&self, _: &Peer, _: Action, _: &Topic) -> Result<(), Refusal> {

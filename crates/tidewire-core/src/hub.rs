@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use tidewire_proto::{After, Code, Continuity, Cursor, Message, Stored, Topic, WireError};
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::task::JoinHandle;
 
 use crate::{
     feature::{Feature, Features},
@@ -189,9 +189,8 @@ impl Hub {
             }
         }
         let lane = &self.inner.kept;
-        let signal = Arc::new(Notify::new());
-        let mut walk = Subscription::begin(Arc::clone(lane), filter.clone(), after, signal).await?;
-        let mut continuity = walk.continuity();
+        let (mut walk, mut continuity) =
+            Subscription::begin(Arc::clone(lane), filter, after).await?;
         let limits = &self.inner.limits;
         let limit = PageLimit {
             entries: limit.clamp(1, limits.page_entries_max),

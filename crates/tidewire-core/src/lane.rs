@@ -14,13 +14,13 @@ use std::{
 };
 
 use futures_util::StreamExt;
+use smallvec::SmallVec;
 use tidewire_proto::{Cursor, Entry, Lineage, Sequence, Topic};
-use tokio::sync::Notify;
 
 use crate::{
     framed::Framed,
     limits::Limits,
-    log::{Batch, Filter, Log},
+    log::{Batch, Log},
     tail::Tail,
 };
 
@@ -94,38 +94,29 @@ impl Lane {
         entries.into_iter().map(framed).collect()
     }
 
-    /// Makes the filter's topics alive here, and `signal` one of their readers.
-    pub(crate) fn attach(&self, filter: &Filter, signal: &Arc<Notify>) -> Vec<Arc<Tail>> {
-        let tails: Vec<_> = {
-            let mut routes = self.lock();
-            let floor = routes.routed;
-            let alive = |topic: &Topic| {
-                let route = routes.tails.entry(topic.clone()).or_insert_with(|| Route {
-                    tail: Arc::new(Tail::new(floor, &self.limits)),
-                    readers: 0,
-                });
-                route.readers += 1;
-                Arc::clone(&route.tail)
-            };
-            filter.topics().iter().map(alive).collect()
+    /// Makes topics alive here: each has a tail until as many left as came.
+    pub(crate) fn enter(&self, topics: &[Topic]) -> SmallVec<[Arc<Tail>; 1]> {
+        let mut routes = self.lock();
+        let floor = routes.routed;
+        let alive = |topic: &Topic| {
+            let route = routes.tails.entry(topic.clone()).or_insert_with(|| Route {
+                tail: Arc::new(Tail::new(topic.clone(), floor, &self.limits)),
+                readers: 0,
+            });
+            route.readers += 1;
+            Arc::clone(&route.tail)
         };
-        for tail in &tails {
-            tail.attach(signal);
-        }
-        tails
+        topics.iter().map(alive).collect()
     }
 
-    /// The opposite of [`attach`](Self::attach): a topic without readers is forgotten.
-    pub(crate) fn detach(&self, filter: &Filter, tails: &[Arc<Tail>], signal: &Arc<Notify>) {
-        for tail in tails {
-            tail.detach(signal);
-        }
+    /// The opposite of [`enter`](Self::enter): a topic without readers is forgotten.
+    pub(crate) fn exit(&self, tails: &[Arc<Tail>]) {
         let mut routes = self.lock();
-        for topic in filter.topics() {
-            if let Some(route) = routes.tails.get_mut(topic) {
+        for tail in tails {
+            if let Some(route) = routes.tails.get_mut(tail.topic()) {
                 route.readers -= 1;
                 if route.readers == 0 {
-                    routes.tails.remove(topic);
+                    routes.tails.remove(tail.topic());
                 }
             }
         }
@@ -143,7 +134,7 @@ impl Lane {
         for (tail, index) in entries {
             let Some(entry) = batch.entries.get(index) else { continue };
             let id = self.id(&lineage, entry.sequence);
-            tail.push([Arc::new(Framed::new(Arc::clone(entry), id))]);
+            tail.push(Arc::new(Framed::new(Arc::clone(entry), id)));
             awake.insert(Arc::as_ptr(&tail) as usize, tail);
         }
         self.position.store(through.0, Ordering::Release);

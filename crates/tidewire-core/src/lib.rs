@@ -9,6 +9,7 @@
 //! | [`hub`] | where the end of the log meets this machine's readers |
 //! | `lane`, `tail` | one log, its follower, and the newest entries of the topics that are read |
 //! | [`framed`] | an entry with its frames, encoded once and shared |
+//! | [`watch`] | how readers hear that there are news, without a wake-up for each |
 //! | [`subscription`] | a filter and a cursor that walks: past, present and fell-behind in one loop |
 //! | [`session`] | one peer, its subscriptions, and what it may do |
 //! | [`feature`] | what a feature keeps and for how long |
@@ -28,7 +29,8 @@ pub mod limits;
 pub mod log;
 pub mod session;
 pub mod subscription;
-mod tail;
+pub mod tail;
+pub mod watch;
 
 pub use feature::{Feature, Features, History};
 pub use framed::Framed;
@@ -38,5 +40,7 @@ pub use limits::Limits;
 pub use log::{
     AppendError, Batch, Bounds, Filter, Log, MemoryLog, Page, PageLimit, ReadError, Receipt,
 };
-pub use session::{News, Publisher, Session};
+pub use session::{Begun, News, Publisher, Session, Step};
 pub use subscription::Subscription;
+pub use tail::Tail;
+pub use watch::{Board, Mark};

@@ -1,14 +1,18 @@
 //! [`Session`]: one peer, its subscriptions, and what it may do. The same for an event stream, which
 //! only reads, and for a WebSocket, which talks.
 //!
-//! Doors pull: [`Session::next`] is the one way to news, and while nobody calls it nothing piles up.
+//! Doors pull: [`Session::step`] is the one way to news, and while nobody calls it nothing piles up.
+//! A door with a task of its own calls [`Session::next`], which steps, reads the past and waits; a
+//! door that looks after many sockets steps by itself when a [`Board`] says that there is something.
 //!
 //! Invariant: news of several subscriptions come in one log order once they have caught up.
 
 use std::{collections::HashMap, sync::Arc};
 
-use tidewire_proto::{After, Code, Cursor, Entry, Gap, Message, Sequence, Topic, WireError};
-use tokio::sync::Notify;
+use smallvec::SmallVec;
+use tidewire_proto::{
+    After, Code, Continuity, Cursor, Entry, Gap, Message, Sequence, Topic, WireError,
+};
 
 use crate::{
     framed::Framed,
@@ -16,6 +20,8 @@ use crate::{
     hub::{HistoryPage, Hub, PublishError, Published, SubscribeError},
     log::{AppendError, Filter, PageLimit, ReadError},
     subscription::Subscription,
+    tail::Tail,
+    watch::{Board, Mark},
 };
 
 /// One peer at one door.
@@ -23,15 +29,16 @@ pub struct Session {
     hub: Hub,
     gate: Arc<dyn Gate>,
     peer: Arc<Peer>,
-    signal: Arc<Notify>,
-    subscriptions: Vec<Subscription>,
+    // Nothing while nobody waits, or while somebody else watches the tails.
+    mark: Option<Arc<Mark>>,
+    subscriptions: SmallVec<[Subscription; 1]>,
     // Whose turn it is to read the log, among those who must.
-    turn: usize,
+    turn: u32,
     // Live news were given last, so a reader of the past goes first now.
     past_first: bool,
 }
 
-/// What there is to tell a peer.
+/// What there is to tell a peer. Reused from step to step: it keeps its room.
 #[derive(Debug, Default)]
 pub struct News {
     /// Continuity of this subscription ended here; the entries below come after it.
@@ -40,25 +47,48 @@ pub struct News {
     pub entries: Vec<Arc<Framed>>,
     /// Subscriptions that have caught up, for the first time.
     pub live: Vec<Filter>,
+    // Where each subscription stood before.
+    places: SmallVec<[Sequence; 4]>,
+}
+
+/// What a step found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// There are news; step again after them.
+    News,
+    /// Some of the past must be read from the log first: [`Session::past`].
+    Past,
+    /// Nothing until a watched tail has news.
+    Quiet,
+}
+
+/// How a subscription began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    /// What is said first: `resumed`, `new`, or the gap.
+    pub continuity: Continuity,
+    /// Where it begins. Nothing for a feature that keeps nothing.
+    pub at: Option<Cursor>,
 }
 
 impl News {
     fn is_empty(&self) -> bool {
         self.gap.is_none() && self.entries.is_empty() && self.live.is_empty()
     }
+
+    fn restart(&mut self, subscriptions: &[Subscription]) {
+        self.gap = None;
+        self.entries.clear();
+        self.live.clear();
+        self.places.clear();
+        self.places.extend(subscriptions.iter().map(Subscription::place));
+    }
 }
 
 impl Session {
     pub(crate) fn new(hub: Hub, gate: Arc<dyn Gate>, peer: Arc<Peer>) -> Self {
-        Self {
-            hub,
-            gate,
-            peer,
-            signal: Arc::new(Notify::new()),
-            subscriptions: Vec::new(),
-            turn: 0,
-            past_first: false,
-        }
+        let subscriptions = SmallVec::new();
+        Self { hub, gate, peer, mark: None, subscriptions, turn: 0, past_first: false }
     }
 
     /// Who this is.
@@ -73,9 +103,14 @@ impl Session {
         &self.subscriptions
     }
 
+    /// The tails of all topics that are read here, for somebody who watches them instead.
+    pub fn tails(&self) -> impl Iterator<Item = &Arc<Tail>> {
+        self.subscriptions.iter().flat_map(Subscription::tails)
+    }
+
     /// Starts to read topics, from one place in the log. Topics of features that keep nothing become
     /// a second subscription beside the first, because they have no places. The gate is asked for
-    /// each topic.
+    /// each topic. Tells how each subscription began, what is kept first.
     ///
     /// # Errors
     /// The gate's refusal, `unknown_feature`, `already_subscribed`, or `internal` when the past
@@ -84,11 +119,11 @@ impl Session {
         &mut self,
         filter: &Filter,
         after: After,
-    ) -> Result<&[Subscription], WireError> {
+    ) -> Result<SmallVec<[Begun; 1]>, WireError> {
         let (mut kept, mut passing) = (Vec::new(), Vec::new());
         for topic in filter.topics() {
             self.gate.may(&self.peer, Action::Subscribe, topic).await.map_err(WireError::from)?;
-            if self.subscriptions.iter().any(|have| have.filter().topics().contains(topic)) {
+            if self.subscriptions.iter().flat_map(Subscription::topics).any(|have| have == topic) {
                 let message = format!("`{topic}` is subscribed here already: unsubscribe first");
                 return Err(WireError::new(Code::AlreadySubscribed, message));
             }
@@ -99,25 +134,35 @@ impl Session {
             };
             group.push(topic.clone());
         }
-        let mut begun = Vec::new();
+        let (mut begun, mut told) = (SmallVec::<[_; 1]>::new(), SmallVec::new());
         for (is_kept, topics) in [(true, kept), (false, passing)] {
             let Some(filter) = Filter::new(topics) else { continue };
             let lane = Arc::clone(self.hub.lane(is_kept));
-            let signal = Arc::clone(&self.signal);
-            let subscription = Subscription::begin(lane, filter, after, signal).await;
-            begun.push(subscription.map_err(WireError::from)?);
+            let (subscription, continuity) =
+                Subscription::begin(lane, &filter, after).await.map_err(WireError::from)?;
+            told.push(Begun { continuity, at: subscription.cursor() });
+            begun.push(subscription);
         }
-        let first = self.subscriptions.len();
-        self.subscriptions.append(&mut begun);
-        // There may be news already, and nobody will say so.
-        self.signal.notify_one();
-        Ok(self.subscriptions.get(first..).unwrap_or_default())
+        if let Some(mark) = &self.mark {
+            begun.iter().for_each(|subscription| subscription.watch(mark));
+            // There may be news already, and nobody will say so.
+            mark.set();
+        }
+        self.subscriptions.extend(begun);
+        Ok(told)
     }
 
     /// Stops reading what `filter` began. Says whether there was such a subscription.
     pub fn unsubscribe(&mut self, filter: &Filter) -> bool {
         let before = self.subscriptions.len();
-        self.subscriptions.retain(|subscription| subscription.filter() != filter);
+        let mark = self.mark.as_ref();
+        self.subscriptions.retain(|subscription| {
+            let stays = !subscription.topics().eq(filter.topics());
+            if let (false, Some(mark)) = (stays, mark) {
+                subscription.unwatch(mark);
+            }
+            stays
+        });
         self.subscriptions.len() < before
     }
 
@@ -158,7 +203,7 @@ impl Session {
             let message = "the new token is somebody else's: open another connection for them";
             return Err(WireError::new(Code::Forbidden, message));
         }
-        for topic in self.subscriptions.iter().flat_map(|have| have.filter().topics()) {
+        for topic in self.subscriptions.iter().flat_map(Subscription::topics) {
             self.gate.may(&peer, Action::Subscribe, topic).await.map_err(WireError::from)?;
         }
         self.peer = peer;
@@ -174,7 +219,13 @@ impl Session {
             if let Some(news) = self.ready().await? {
                 return Ok(news);
             }
-            self.signal.notified().await;
+            let Some(mark) = &self.mark else {
+                // From now on word is left here; what came before is found by looking again.
+                self.watch();
+                continue;
+            };
+            mark.board().news().await;
+            mark.board().take(&mut Vec::new());
         }
     }
 
@@ -183,20 +234,90 @@ impl Session {
     /// # Errors
     /// As [`next`](Self::next).
     pub async fn ready(&mut self) -> Result<Option<News>, ReadError> {
+        let mut news = News::default();
         loop {
-            if std::mem::take(&mut self.past_first)
-                && let Some(news) = self.read_past().await?
-            {
-                return Ok(Some(news));
+            match self.step(&mut news) {
+                Step::News => return Ok(Some(news)),
+                Step::Quiet => return Ok(None),
+                Step::Past => self.past(&mut news).await?,
             }
-            let news = self.take_live();
-            let is_behind = self.subscriptions.iter().any(Subscription::is_behind);
-            self.past_first = is_behind;
             if !news.is_empty() {
                 return Ok(Some(news));
             }
-            if !is_behind {
-                return Ok(None);
+        }
+    }
+
+    /// Moves the cursors over what is in memory, at most about [`Limits::step_bytes_max`] of each
+    /// topic, and puts it into `news`. Waits for nothing.
+    ///
+    /// [`Limits::step_bytes_max`]: crate::Limits::step_bytes_max
+    pub fn step(&mut self, news: &mut News) -> Step {
+        if std::mem::take(&mut self.past_first) && self.is_behind() {
+            return Step::Past;
+        }
+        news.restart(&self.subscriptions);
+        for is_kept in [true, false] {
+            self.take_live(is_kept, news);
+        }
+        let is_behind = self.is_behind();
+        self.past_first = is_behind && !news.is_empty();
+        match (news.is_empty(), is_behind) {
+            (false, _) => Step::News,
+            (true, true) => Step::Past,
+            (true, false) => Step::Quiet,
+        }
+    }
+
+    /// After [`Step::Past`]: is it still so? Another reader may have brought into the tails what was
+    /// missing there.
+    #[must_use]
+    pub fn needs_past(&self) -> bool {
+        self.subscriptions.iter().any(|have| have.is_behind() && !have.reaches())
+    }
+
+    /// Puts one page of the log into `news`, for one of those who must read it, in turn. It may be
+    /// empty. Those who were live once and fell behind read together with the other live ones, so
+    /// that their order stays the log's. Cancel-safe, as [`next`](Self::next).
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub async fn past(&mut self, news: &mut News) -> Result<(), ReadError> {
+        news.restart(&self.subscriptions);
+        let count = self.subscriptions.len();
+        let turn = (0..count)
+            .map(|offset| (self.turn as usize + offset) % count)
+            .find(|&index| self.subscriptions.get(index).is_some_and(Subscription::is_behind));
+        let Some(index) = turn else { return Ok(()) };
+        let Some(subscription) = self.subscriptions.get(index) else { return Ok(()) };
+        let (was_live, is_kept) = (subscription.was_live(), subscription.is_kept());
+        if !was_live || !self.read_together(is_kept, news).await? {
+            self.read_alone(index, news).await?;
+        }
+        self.turn = u32::try_from(index + 1).unwrap_or_default();
+        Ok(())
+    }
+
+    /// Only the first `delivered` entries of these news, which were the last, got to the peer: the
+    /// cursors go back to there, and what they passed will come again.
+    pub fn give_back(&mut self, news: &News, delivered: usize) {
+        let (given, left) = news.entries.split_at(delivered.min(news.entries.len()));
+        for is_kept in [true, false] {
+            let of_lane = |framed: &&Arc<Framed>| framed.id().is_some() == is_kept;
+            if !left.iter().any(|framed| of_lane(&framed)) {
+                continue;
+            }
+            let last = given.iter().rev().find(of_lane).map(|framed| framed.entry().sequence);
+            for (have, &place) in self.subscriptions.iter_mut().zip(&news.places) {
+                if have.is_kept() == is_kept {
+                    have.go_back(last.map_or(place, |last| last.max(place)));
+                }
+            }
+        }
+        if !left.is_empty() {
+            for have in &mut self.subscriptions {
+                if news.live.iter().any(|live| have.topics().eq(live.topics())) {
+                    have.unsay_live();
+                }
             }
         }
     }
@@ -208,98 +329,123 @@ impl Session {
         kept.min_by_key(|subscription| subscription.place()).and_then(Subscription::cursor)
     }
 
-    /// One page of the log for one of those who must read it, in turn. Those who were live once and
-    /// fell behind read together with the other live ones, so that their order stays the log's.
-    async fn read_past(&mut self) -> Result<Option<News>, ReadError> {
-        let count = self.subscriptions.len();
-        let turn = (0..count)
-            .map(|offset| (self.turn + offset) % count)
-            .find(|&index| self.subscriptions.get(index).is_some_and(Subscription::is_behind));
-        let Some(index) = turn else { return Ok(None) };
-        let Some(subscription) = self.subscriptions.get(index) else { return Ok(None) };
-        let together = if subscription.was_live() {
-            self.read_together(subscription.is_kept()).await?
-        } else {
-            None
-        };
-        let news = match together {
-            Some(news) => news,
-            None => self.read_alone(index).await?,
-        };
-        self.turn = index + 1;
-        Ok((!news.is_empty()).then_some(news))
+    /// If all that this session reads is one topic, and it has caught up once: the topic's tail, and
+    /// the place. Many who stand at one place may then be served together, without a step for each.
+    #[must_use]
+    pub fn sole(&self) -> Option<(&Arc<Tail>, Sequence)> {
+        let [only] = self.subscriptions.as_slice() else { return None };
+        let [tail] = only.tails() else { return None };
+        (only.was_live() && !only.is_behind()).then(|| (tail, only.place()))
     }
 
-    async fn read_alone(&mut self, index: usize) -> Result<News, ReadError> {
-        let Some(subscription) = self.subscriptions.get_mut(index) else {
-            return Ok(News::default());
-        };
+    /// What the sole subscription's tail has above its place, into `out`, which is cleared before;
+    /// the cursor stays. Tells up to where that is all, and whether that is as far as the follower
+    /// has come. Nothing if the log must be asked.
+    pub fn look_sole(&self, out: &mut Vec<Arc<Framed>>) -> Option<(Sequence, bool)> {
+        let [only] = self.subscriptions.as_slice() else { return None };
+        let [tail] = only.tails() else { return None };
+        let position = self.hub.lane(only.is_kept()).position();
+        out.clear();
+        let bytes = self.hub.limits().step_bytes_max;
+        let reached = tail.take(only.place(), position, bytes, out).ok()?;
+        Some((reached, reached == position))
+    }
+
+    /// The sole subscription was given everything up to here, by somebody who had read it for
+    /// another [`sole`](Self::sole) one at the same place.
+    pub fn advance_sole(&mut self, through: Sequence) {
+        if let [only] = self.subscriptions.as_mut_slice() {
+            only.advance(through);
+        }
+    }
+
+    fn watch(&mut self) {
+        let mark = Board::new().mark(0);
+        self.subscriptions.iter().for_each(|subscription| subscription.watch(&mark));
+        self.mark = Some(mark);
+    }
+
+    fn is_behind(&self) -> bool {
+        self.subscriptions.iter().any(Subscription::is_behind)
+    }
+
+    async fn read_alone(&mut self, index: usize, news: &mut News) -> Result<(), ReadError> {
+        let Some(subscription) = self.subscriptions.get_mut(index) else { return Ok(()) };
         let (gap, entries) = subscription.read().await?;
-        let gap = gap.map(|gap| (subscription.filter().clone(), gap));
-        Ok(News { gap, entries, live: Vec::new() })
+        news.gap = gap.map(|gap| (subscription.filter(), gap));
+        news.entries = entries;
+        Ok(())
     }
 
-    /// One page for all of a lane that were live, from the place of the last of them. Nothing when
+    /// One page for all of a lane that were live, from the place of the last of them. False when
     /// something was lost: then each has its own gap to tell.
-    async fn read_together(&mut self, is_kept: bool) -> Result<Option<News>, ReadError> {
+    async fn read_together(&mut self, is_kept: bool, news: &mut News) -> Result<bool, ReadError> {
         let limits = self.hub.limits();
         let limit = PageLimit { entries: limits.page_entries_max, bytes: limits.step_bytes_max };
         let lane = Arc::clone(self.hub.lane(is_kept));
         let members = || {
             self.subscriptions.iter().filter(|have| have.was_live() && have.is_kept() == is_kept)
         };
-        let topics = members().flat_map(|member| member.filter().topics()).cloned();
-        let Some(filter) = Filter::new(topics) else { return Ok(None) };
+        let topics = members().flat_map(Subscription::topics).cloned();
+        let Some(filter) = Filter::new(topics) else { return Ok(false) };
         let after = members().map(Subscription::place).min().unwrap_or_default();
         let page = lane.log.read(&filter, after, limit).await?;
         if page.lost.is_some() {
-            return Ok(None);
+            return Ok(false);
         }
         let places: HashMap<&Topic, Sequence> = members()
-            .flat_map(|member| member.filter().topics().iter().map(|topic| (topic, member.place())))
+            .flat_map(|member| member.topics().map(|topic| (topic, member.place())))
             .collect();
         let is_news = |entry: &Arc<Entry>| {
             places.get(&entry.topic).is_some_and(|&place| entry.sequence > place)
         };
-        let entries = lane.framed(page.entries.into_iter().filter(is_news));
+        news.entries = lane.framed(page.entries.into_iter().filter(is_news));
         for member in &mut self.subscriptions {
             if member.was_live() && member.is_kept() == is_kept {
                 member.advance(page.through);
             }
         }
-        Ok(Some(News { gap: None, entries, live: Vec::new() }))
+        Ok(true)
     }
 
-    /// What the tails hold, of all subscriptions, up to one place in each lane.
-    fn take_live(&mut self) -> News {
-        let mut news = News::default();
-        for is_kept in [true, false] {
-            let position = self.hub.lane(is_kept).position();
-            let first = news.entries.len();
-            let places: Vec<_> = self.subscriptions.iter().map(Subscription::place).collect();
-            let mut members: Vec<_> =
-                self.subscriptions.iter_mut().filter(|have| have.is_kept() == is_kept).collect();
-            for member in &mut members {
-                member.take(position, &mut news.entries);
-            }
-            if members.iter().any(|member| member.was_live() && member.is_behind()) {
-                // Nobody overtakes: all of them read the log together instead.
-                news.entries.truncate(first);
-                for (have, place) in self.subscriptions.iter_mut().zip(places) {
-                    have.go_back(place);
-                }
-                continue;
-            }
-            for member in members {
-                if member.has_become_live(position) {
-                    news.live.push(member.filter().clone());
-                }
-            }
-            if let Some(taken) = news.entries.get_mut(first..) {
-                taken.sort_by_key(|framed| framed.entry().sequence);
+    /// What the tails hold, of all subscriptions of a lane, up to one place.
+    fn take_live(&mut self, is_kept: bool, news: &mut News) {
+        let position = self.hub.lane(is_kept).position();
+        let bytes = self.hub.limits().step_bytes_max;
+        let (first, mut reached, mut overtaken) = (news.entries.len(), position, false);
+        for member in self.subscriptions.iter_mut().filter(|have| have.is_kept() == is_kept) {
+            match member.look(position, bytes, &mut news.entries) {
+                Ok(up_to) => reached = reached.min(up_to),
+                Err(_) => overtaken |= member.was_live(),
             }
         }
-        news
+        if overtaken {
+            // Nobody overtakes: all of them read the log together instead.
+            news.entries.truncate(first);
+            return;
+        }
+        if let Some(taken) = news.entries.get_mut(first..) {
+            taken.sort_unstable_by_key(|framed| framed.entry().sequence);
+            let up_to = taken.partition_point(|framed| framed.entry().sequence <= reached);
+            news.entries.truncate(first + up_to);
+        }
+        for member in self.subscriptions.iter_mut().filter(|have| have.is_kept() == is_kept) {
+            if member.is_behind() {
+                continue;
+            }
+            member.advance(reached);
+            if member.has_become_live(position) {
+                news.live.push(member.filter());
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(mark) = &self.mark {
+            self.subscriptions.iter().for_each(|subscription| subscription.unwatch(mark));
+        }
     }
 }
 

@@ -8,28 +8,27 @@
 
 use std::sync::Arc;
 
-use tidewire_proto::{After, Continuity, Cursor, Gap, GapReason, Sequence};
-use tokio::sync::Notify;
+use smallvec::SmallVec;
+use tidewire_proto::{After, Continuity, Cursor, Gap, GapReason, Sequence, Topic};
 
 use crate::{
     framed::Framed,
     lane::Lane,
     log::{Bounds, Filter, Page, PageLimit, ReadError},
-    tail::Tail,
+    tail::{Behind, Tail},
+    watch::Mark,
 };
 
 /// A filter and a cursor.
 pub struct Subscription {
     lane: Arc<Lane>,
-    filter: Filter,
-    signal: Arc<Notify>,
-    tails: Vec<Arc<Tail>>,
+    // In the order of the topics.
+    tails: SmallVec<[Arc<Tail>; 1]>,
     cursor: Sequence,
-    continuity: Continuity,
-    // It asked for the oldest there is and has not moved yet: what is gone is no gap to it.
-    from_start: bool,
     // The newest loss that the reader was told of.
     told_lost: Sequence,
+    // It asked for the oldest there is and has not moved yet: what is gone is no gap to it.
+    from_start: bool,
     behind: bool,
     said_live: bool,
 }
@@ -59,64 +58,62 @@ fn beginning(after: After, bounds: &Bounds, kept: bool) -> (Sequence, Continuity
 }
 
 impl Subscription {
-    /// Begins to read `filter` after a place. `signal` is notified when there may be news.
+    /// Begins to read `filter` after a place. Tells what is known of the seam, which is said before
+    /// anything else.
     pub(crate) async fn begin(
         lane: Arc<Lane>,
-        filter: Filter,
+        filter: &Filter,
         after: After,
-        signal: Arc<Notify>,
-    ) -> Result<Self, ReadError> {
+    ) -> Result<(Self, Continuity), ReadError> {
         let bounds = lane.log.bounds();
         let (cursor, continuity) = beginning(after, &bounds, lane.kept);
-        let tails = lane.attach(&filter, &signal);
+        let tails = lane.enter(filter.topics());
         let mut subscription = Self {
             lane,
-            filter,
-            signal,
             tails,
             cursor,
-            continuity,
-            from_start: after == After::Start,
             told_lost: Sequence::ZERO,
+            from_start: after == After::Start,
             behind: false,
             said_live: false,
         };
-        subscription.check_retention(&bounds).await?;
-        Ok(subscription)
+        let continuity = subscription.check_retention(&bounds, continuity).await?;
+        Ok((subscription, continuity))
     }
 
     /// Asks the log what retention took above the cursor, so that it is told before anything else.
     /// The cursor stays: of other topics there may be entries below what was lost.
-    async fn check_retention(&mut self, bounds: &Bounds) -> Result<(), ReadError> {
+    async fn check_retention(
+        &mut self,
+        bounds: &Bounds,
+        continuity: Continuity,
+    ) -> Result<Continuity, ReadError> {
         if !self.lane.kept || self.cursor >= bounds.newest || self.from_start {
-            return Ok(());
+            return Ok(continuity);
         }
-        if self.tails.iter().all(|tail| tail.reaches(self.cursor)) {
+        if self.reaches() {
             // Whatever retention took, other readers keep it alive here.
-            return Ok(());
+            return Ok(continuity);
         }
         let nothing = PageLimit { entries: 0, bytes: 0 };
-        let page = self.lane.log.read(&self.filter, self.cursor, nothing).await?;
-        let Some(lost) = page.lost else { return Ok(()) };
+        let page = self.lane.log.read(&self.filter(), self.cursor, nothing).await?;
+        let Some(lost) = page.lost else { return Ok(continuity) };
         self.told_lost = lost;
-        self.continuity = Continuity::Gap(match self.continuity {
+        Ok(Continuity::Gap(match continuity {
             // A foreign cursor has its reason already; only where the past begins is new.
             Continuity::Gap(gap) => Gap { oldest: bounds.lineage.cursor_at(lost), ..gap },
             _ => self.trimmed(lost),
-        });
-        Ok(())
+        }))
     }
 
-    /// What is said first: `resumed`, `new`, or the gap.
-    #[must_use]
-    pub fn continuity(&self) -> Continuity {
-        self.continuity
+    /// The topics, sorted.
+    pub fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.tails.iter().map(|tail| tail.topic())
     }
 
-    /// The topics.
-    #[must_use]
-    pub fn filter(&self) -> &Filter {
-        &self.filter
+    /// The topics as the log is asked for them.
+    pub(crate) fn filter(&self) -> Filter {
+        Filter::new(self.topics().cloned()).expect("a subscription has a topic")
     }
 
     /// The place up to which everything was yielded. Nothing for a feature that keeps nothing.
@@ -125,33 +122,57 @@ impl Subscription {
         self.lane.id(&self.lane.log.bounds().lineage, self.cursor)
     }
 
-    pub(crate) fn place(&self) -> Sequence {
-        self.cursor
-    }
-
     /// Do its entries have ids?
     #[must_use]
     pub fn is_kept(&self) -> bool {
         self.lane.kept
     }
 
-    /// Appends what the tails hold up to `position` and moves the cursor there; or finds that the
-    /// log must be asked, which [`is_behind`](Self::is_behind) then says.
-    pub(crate) fn take(&mut self, position: Sequence, out: &mut Vec<Arc<Framed>>) {
-        if self.cursor >= position {
-            return;
-        }
-        let first = out.len();
+    pub(crate) fn place(&self) -> Sequence {
+        self.cursor
+    }
+
+    pub(crate) fn tails(&self) -> &[Arc<Tail>] {
+        &self.tails
+    }
+
+    pub(crate) fn watch(&self, mark: &Arc<Mark>) {
         for tail in &self.tails {
-            if tail.take(self.cursor, position, out).is_err() {
-                out.truncate(first);
-                self.behind = true;
-                return;
+            tail.watch(mark);
+        }
+    }
+
+    pub(crate) fn unwatch(&self, mark: &Arc<Mark>) {
+        for tail in &self.tails {
+            tail.unwatch(mark);
+        }
+    }
+
+    /// Appends what the tails hold up to `position`, of each at most about `bytes` of data, and tells
+    /// up to where that is all; the cursor stays. Or finds that the log must be asked, which
+    /// [`is_behind`](Self::is_behind) then says.
+    pub(crate) fn look(
+        &mut self,
+        position: Sequence,
+        bytes: usize,
+        out: &mut Vec<Arc<Framed>>,
+    ) -> Result<Sequence, Behind> {
+        self.behind = false;
+        let (first, mut reached) = (out.len(), position);
+        if self.cursor >= position {
+            return Ok(position);
+        }
+        for tail in &self.tails {
+            match tail.take(self.cursor, position, bytes, out) {
+                Ok(up_to) => reached = reached.min(up_to),
+                Err(Behind) => {
+                    out.truncate(first);
+                    self.behind = true;
+                    return Err(Behind);
+                }
             }
         }
-        self.behind = false;
-        self.from_start = false;
-        self.cursor = position;
+        Ok(reached)
     }
 
     /// Did it catch up with the log at some time?
@@ -159,21 +180,31 @@ impl Subscription {
         self.said_live
     }
 
-    /// Everything up to `through` was given to the reader by somebody who read for several.
+    /// Everything up to `through` was given to the reader.
     pub(crate) fn advance(&mut self, through: Sequence) {
         self.behind = false;
         self.from_start = false;
         self.cursor = self.cursor.max(through);
     }
 
-    /// What was taken above `place` was not given to the reader after all.
+    /// What was given above `place` did not get to the reader after all.
     pub(crate) fn go_back(&mut self, place: Sequence) {
-        self.cursor = place;
+        self.cursor = self.cursor.min(place);
+    }
+
+    /// Nor did the word that it is live.
+    pub(crate) fn unsay_live(&mut self) {
+        self.said_live = false;
     }
 
     /// Do the tails begin above the cursor?
     pub(crate) fn is_behind(&self) -> bool {
         self.behind
+    }
+
+    /// Do the tails hold everything above the cursor?
+    pub(crate) fn reaches(&self) -> bool {
+        self.tails.iter().all(|tail| tail.reaches(self.cursor))
     }
 
     /// True once: when everything up to `position` was yielded for the first time.
@@ -194,16 +225,18 @@ impl Subscription {
         limit: PageLimit,
     ) -> Result<(Option<Gap>, Vec<Arc<Framed>>), ReadError> {
         let Page { entries, through, lost } =
-            self.lane.log.read(&self.filter, self.cursor, limit).await?;
+            self.lane.log.read(&self.filter(), self.cursor, limit).await?;
         // What keeps nothing promises nothing, and its places mean nothing to a client.
         let is_news =
             |lost: &Sequence| self.lane.kept && !self.from_start && *lost > self.told_lost;
         let gap = lost.filter(is_news).map(|lost| self.trimmed(lost));
         self.told_lost = self.told_lost.max(lost.unwrap_or_default());
         let entries = self.lane.framed(entries);
-        self.from_start = false;
-        self.behind = false;
-        self.cursor = self.cursor.max(through);
+        if let ([tail], None) = (self.tails.as_slice(), lost) {
+            // When thousands come back at once, one of them reads for the others.
+            tail.lower_floor(self.cursor, through, &entries);
+        }
+        self.advance(through);
         Ok((gap, entries))
     }
 
@@ -219,7 +252,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.lane.detach(&self.filter, &self.tails, &self.signal);
+        self.lane.exit(&self.tails);
     }
 }
 

@@ -8,18 +8,23 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use tidewire_proto::Sequence;
-use tokio::sync::Notify;
+use tidewire_proto::{Sequence, Topic};
 
-use crate::{framed::Framed, limits::Limits};
+use crate::{framed::Framed, limits::Limits, watch::Mark};
 
 /// The newest entries of one topic.
 #[derive(Debug)]
-pub(crate) struct Tail {
+pub struct Tail {
+    topic: Topic,
     state: Mutex<State>,
+    // For those who want to know without the lock.
+    newest: AtomicU64,
     entries_max: usize,
     bytes_max: usize,
 }
@@ -29,7 +34,8 @@ struct State {
     floor: Sequence,
     frames: VecDeque<Arc<Framed>>,
     bytes: usize,
-    readers: HashMap<usize, Arc<Notify>>,
+    // By address, so that whoever leaves is found at once.
+    watchers: HashMap<usize, Arc<Mark>>,
 }
 
 /// The tail no longer holds what was asked for: read the log.
@@ -38,25 +44,49 @@ pub(crate) struct Behind;
 
 impl Tail {
     /// A tail that holds nothing yet: everything up to `floor` is the log's to tell.
-    pub(crate) fn new(floor: Sequence, limits: &Limits) -> Self {
-        let state = State { floor, frames: VecDeque::new(), bytes: 0, readers: HashMap::new() };
+    pub(crate) fn new(topic: Topic, floor: Sequence, limits: &Limits) -> Self {
+        let state = State { floor, frames: VecDeque::new(), bytes: 0, watchers: HashMap::new() };
         Self {
+            topic,
             state: Mutex::new(state),
+            newest: AtomicU64::new(floor.0),
             entries_max: limits.tail_entries_max,
             bytes_max: limits.tail_bytes_max,
         }
     }
 
-    /// Adds the next entries, which are in log order, and lets the oldest go.
-    pub(crate) fn push(&self, frames: impl IntoIterator<Item = Arc<Framed>>) {
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// Nothing happened to this topic above this place, as far as the follower has come: no entry, and
+    /// no loss.
+    #[must_use]
+    pub fn newest(&self) -> Sequence {
+        Sequence(self.newest.load(Ordering::Acquire))
+    }
+
+    /// Sets this mark whenever there are news, until [`unwatch`](Self::unwatch).
+    pub fn watch(&self, mark: &Arc<Mark>) {
+        self.lock().watchers.insert(address(mark), Arc::clone(mark));
+    }
+
+    /// The opposite of [`watch`](Self::watch).
+    pub fn unwatch(&self, mark: &Arc<Mark>) {
+        self.lock().watchers.remove(&address(mark));
+    }
+
+    /// Adds the next entry in log order, and lets the oldest go.
+    pub(crate) fn push(&self, frame: Arc<Framed>) {
         let mut state = self.lock();
-        for frame in frames {
-            state.bytes += frame.entry().data.bytes().len();
-            state.frames.push_back(frame);
-        }
+        self.newest.store(frame.entry().sequence.0, Ordering::Release);
+        state.bytes += size(&frame);
+        state.frames.push_back(frame);
         while state.frames.len() > self.entries_max || state.bytes > self.bytes_max {
             let Some(gone) = state.frames.pop_front() else { break };
-            state.bytes -= gone.entry().data.bytes().len();
+            state.bytes -= size(&gone);
             state.floor = gone.entry().sequence;
         }
     }
@@ -65,14 +95,38 @@ impl Tail {
     pub(crate) fn raise_floor(&self, floor: Sequence) {
         let mut state = self.lock();
         state.floor = state.floor.max(floor);
+        // Nobody may pass over this without looking.
+        self.newest.fetch_max(floor.0, Ordering::AcqRel);
         while state.frames.front().is_some_and(|frame| frame.entry().sequence <= floor) {
             if let Some(gone) = state.frames.pop_front() {
-                state.bytes -= gone.entry().data.bytes().len();
+                state.bytes -= size(&gone);
             }
         }
     }
 
-    /// Appends the entries above `after` and up to `through` to `out`.
+    /// What one reader had to get from the log, for those who come after it: `frames` are all of
+    /// this topic above `after` and up to `through`, in order. Of use only where they reach up to
+    /// what is here already; the newest are taken, as far as there is room.
+    pub(crate) fn lower_floor(&self, after: Sequence, through: Sequence, frames: &[Arc<Framed>]) {
+        let mut state = self.lock();
+        if after >= state.floor || through < state.floor {
+            return;
+        }
+        let below = frames.partition_point(|frame| frame.entry().sequence <= state.floor);
+        for frame in frames.iter().take(below).rev() {
+            let bytes = size(frame);
+            if state.frames.len() >= self.entries_max || state.bytes + bytes > self.bytes_max {
+                state.floor = frame.entry().sequence;
+                return;
+            }
+            state.bytes += bytes;
+            state.frames.push_front(Arc::clone(frame));
+        }
+        state.floor = after;
+    }
+
+    /// Appends the entries above `after` and up to `through` to `out`, at most about `bytes` of
+    /// data, at least one. Tells up to where that is all.
     ///
     /// # Errors
     /// [`Behind`] when some of them may be gone from here; `out` is then as it was.
@@ -80,17 +134,29 @@ impl Tail {
         &self,
         after: Sequence,
         through: Sequence,
+        bytes: usize,
         out: &mut Vec<Arc<Framed>>,
-    ) -> Result<(), Behind> {
+    ) -> Result<Sequence, Behind> {
         let state = self.lock();
         if after < state.floor {
             return Err(Behind);
         }
         // Readers are nearly always close to the end.
         let from = state.frames.partition_point(|frame| frame.entry().sequence <= after);
-        let newer = state.frames.range(from..);
-        out.extend(newer.take_while(|frame| frame.entry().sequence <= through).cloned());
-        Ok(())
+        let (mut room, mut reached) = (bytes, after);
+        for frame in state.frames.range(from..) {
+            let sequence = frame.entry().sequence;
+            if sequence > through {
+                break;
+            }
+            if room < size(frame) && reached > after {
+                return Ok(reached);
+            }
+            room = room.saturating_sub(size(frame));
+            out.push(Arc::clone(frame));
+            reached = sequence;
+        }
+        Ok(through)
     }
 
     /// Is every entry above this place here, as far as the follower has come?
@@ -98,21 +164,13 @@ impl Tail {
         after >= self.lock().floor
     }
 
-    /// Wakes everybody who reads this topic.
+    /// Tells everybody who watches this topic.
     pub(crate) fn wake(&self) {
-        for reader in self.lock().readers.values() {
-            reader.notify_one();
+        // Not under the lock: a mark takes one of its own.
+        let watchers: Vec<_> = self.lock().watchers.values().cloned().collect();
+        for mark in watchers {
+            mark.set();
         }
-    }
-
-    /// Adds a reader, known by the address of its signal.
-    pub(crate) fn attach(&self, signal: &Arc<Notify>) {
-        self.lock().readers.insert(reader_key(signal), Arc::clone(signal));
-    }
-
-    /// Removes a reader.
-    pub(crate) fn detach(&self, signal: &Arc<Notify>) {
-        self.lock().readers.remove(&reader_key(signal));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -121,14 +179,18 @@ impl Tail {
     }
 }
 
-fn reader_key(signal: &Arc<Notify>) -> usize {
-    Arc::as_ptr(signal) as usize
+fn size(frame: &Framed) -> usize {
+    frame.entry().data.bytes().len()
+}
+
+fn address(mark: &Arc<Mark>) -> usize {
+    Arc::as_ptr(mark) as usize
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidewire_proto::{Data, Entry, EventType, Topic};
+    use tidewire_proto::{Data, Entry, EventType};
 
     fn framed(sequence: u64) -> Arc<Framed> {
         let entry = Entry {
@@ -141,41 +203,85 @@ mod tests {
         Arc::new(Framed::new(Arc::new(entry), None))
     }
 
-    fn tail(entries_max: usize, bytes_max: usize) -> Tail {
+    fn tail(entries_max: usize, bytes_max: usize, pushed: &[u64]) -> Tail {
         let limits = Limits {
             tail_entries_max: entries_max,
             tail_bytes_max: bytes_max,
             ..Limits::default()
         };
-        Tail::new(Sequence(10), &limits)
+        let tail = Tail::new(Topic::parse("chat/a").unwrap(), Sequence(10), &limits);
+        for sequence in pushed {
+            tail.push(framed(*sequence));
+        }
+        tail
     }
 
     fn taken(tail: &Tail, after: u64, through: u64) -> Result<Vec<u64>, Behind> {
+        taken_within(tail, after, through, 1_000).map(|(taken, reached)| {
+            assert_eq!(reached, through);
+            taken
+        })
+    }
+
+    fn taken_within(
+        tail: &Tail,
+        after: u64,
+        through: u64,
+        bytes: usize,
+    ) -> Result<(Vec<u64>, u64), Behind> {
         let mut out = Vec::new();
-        tail.take(Sequence(after), Sequence(through), &mut out)?;
-        Ok(out.iter().map(|frame| frame.entry().sequence.0).collect())
+        let reached = tail.take(Sequence(after), Sequence(through), bytes, &mut out)?;
+        Ok((out.iter().map(|frame| frame.entry().sequence.0).collect(), reached.0))
     }
 
     #[test]
     fn it_holds_everything_above_its_floor_or_says_so() {
-        let tail = tail(3, 1_000);
-        tail.push([11, 13, 14].map(framed));
+        let tail = tail(3, 1_000, &[11, 13, 14]);
         assert_eq!(taken(&tail, 9, 14), Err(Behind));
         assert_eq!(taken(&tail, 10, 14), Ok(vec![11, 13, 14]));
         assert_eq!(taken(&tail, 11, 13), Ok(vec![13]));
-        tail.push([framed(17)]);
+        tail.push(framed(17));
         assert_eq!(taken(&tail, 10, 17), Err(Behind), "11 went");
         assert_eq!(taken(&tail, 11, 17), Ok(vec![13, 14, 17]));
         tail.raise_floor(Sequence(15));
         assert_eq!(taken(&tail, 14, 17), Err(Behind));
         assert_eq!(taken(&tail, 15, 17), Ok(vec![17]));
+        assert_eq!(tail.newest(), Sequence(17));
     }
 
     #[test]
     fn it_is_bounded_by_bytes_too() {
-        let tail = tail(100, 25);
-        tail.push([11, 12, 13].map(framed));
+        let tail = tail(100, 25, &[11, 12, 13]);
         assert_eq!(taken(&tail, 11, 13), Ok(vec![12, 13]));
         assert_eq!(taken(&tail, 10, 13), Err(Behind));
+    }
+
+    #[test]
+    fn a_reader_takes_a_piece_and_is_told_where_it_ends() {
+        let tail = tail(100, 1_000, &[11, 12, 13, 20]);
+        assert_eq!(taken_within(&tail, 10, 30, 20), Ok((vec![11, 12], 12)));
+        assert_eq!(taken_within(&tail, 12, 30, 19), Ok((vec![13], 13)));
+        assert_eq!(taken_within(&tail, 13, 30, 1), Ok((vec![20], 30)), "one always fits");
+        assert_eq!(taken_within(&tail, 20, 30, 1), Ok((vec![], 30)));
+    }
+
+    #[test]
+    fn what_one_reader_read_below_the_floor_is_there_for_the_next() {
+        let frames: Vec<_> = [4, 7, 9, 11].map(framed).into();
+        let lowered = |entries_max, after, through| {
+            let tail = tail(entries_max, 1_000, &[11, 12]);
+            tail.lower_floor(Sequence(after), Sequence(through), &frames);
+            tail
+        };
+        let all = lowered(10, 3, 11);
+        assert_eq!(taken(&all, 3, 12), Ok(vec![4, 7, 9, 11, 12]));
+        assert_eq!(taken(&all, 2, 12), Err(Behind));
+        let some = lowered(4, 3, 11);
+        assert_eq!(taken(&some, 3, 12), Err(Behind), "there is room for four");
+        assert_eq!(taken(&some, 4, 12), Ok(vec![7, 9, 11, 12]));
+        let hole = lowered(10, 3, 9);
+        assert_eq!(taken(&hole, 9, 12), Err(Behind), "10 may be missing");
+        assert_eq!(taken(&hole, 10, 12), Ok(vec![11, 12]));
+        assert_eq!(taken(&lowered(10, 10, 11), 10, 12), Ok(vec![11, 12]), "nothing new");
     }
 }

@@ -22,6 +22,7 @@ enum Operation {
     Open { topics: Vec<usize>, from: From },
     Drain { reader: usize },
     Step { reader: usize },
+    Partly { reader: usize, delivered: usize },
     Reconnect { reader: usize },
     Settle,
 }
@@ -42,6 +43,8 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(topics, from)| Operation::Open { topics, from }),
         2 => (0_usize..8).prop_map(|reader| Operation::Drain { reader }),
         3 => (0_usize..8).prop_map(|reader| Operation::Step { reader }),
+        2 => (0_usize..8, 0_usize..4)
+            .prop_map(|(reader, delivered)| Operation::Partly { reader, delivered }),
         1 => (0_usize..8).prop_map(|reader| Operation::Reconnect { reader }),
         2 => Just(Operation::Settle),
     ]
@@ -89,6 +92,7 @@ impl World {
             Operation::Open { topics, from } => self.open(topics, from).await,
             Operation::Settle => settle().await,
             Operation::Step { reader } => self.step(reader, 1).await,
+            Operation::Partly { reader, delivered } => self.partly(reader, delivered).await,
             Operation::Drain { reader } => {
                 settle().await;
                 self.step(reader, usize::MAX).await;
@@ -133,9 +137,9 @@ impl World {
         let mut session = self.hub.session(Arc::new(OpenGate), Arc::new(Peer::anybody()));
         let filter = Filter::new(topics.iter().map(|&index| topic(index))).unwrap();
         let begun = session.subscribe(&filter, after).await.unwrap();
-        let subscription = begun.first().unwrap();
-        let mut place = subscription.cursor().unwrap().sequence.0;
-        match (after, subscription.continuity()) {
+        let begun = begun.first().unwrap();
+        let mut place = begun.at.unwrap().sequence.0;
+        match (after, begun.continuity) {
             (After::Now, told) => assert_eq!((told, place), (Continuity::New, newest)),
             (After::Start, told) => assert_eq!((told, place), (Continuity::New, 0)),
             (After::Cursor(cursor), Continuity::Resumed) => assert_eq!(place, cursor.sequence.0),
@@ -161,6 +165,19 @@ impl World {
             let Some(news) = self.readers[index].session.ready().await.unwrap() else { return };
             self.check(index, &news);
         }
+    }
+
+    /// A socket takes some of the news and gives the others back.
+    async fn partly(&mut self, reader: usize, delivered: usize) {
+        if self.readers.is_empty() {
+            return;
+        }
+        let index = reader % self.readers.len();
+        let session = &mut self.readers[index].session;
+        let Some(mut news) = session.ready().await.unwrap() else { return };
+        session.give_back(&news, delivered);
+        news.entries.truncate(delivered);
+        self.check(index, &news);
     }
 
     fn check(&mut self, index: usize, news: &News) {

@@ -8,6 +8,7 @@
 //! Invariant: an entry's frame says nothing about its receiver; only signals (`tidewire.*`) do.
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
 
 use crate::{
     cursor::{Cursor, Gap},
@@ -46,6 +47,26 @@ pub fn entry_frame(entry: &Entry, id: Option<Cursor>) -> String {
     }
     out.push('\n');
     out
+}
+
+/// The end of a body in chunks (RFC 9112 §7.1).
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// A frame as one chunk of an HTTP/1.1 body (RFC 9112 §7.1), for a door that writes the body itself.
+#[must_use]
+pub fn chunk(frame: &str) -> Bytes {
+    let mut out = format!("{:x}\r\n", frame.len());
+    out.reserve_exact(frame.len() + 2);
+    out.push_str(frame);
+    out.push_str("\r\n");
+    out.into()
+}
+
+/// The frame in a [`chunk`].
+#[must_use]
+pub fn unchunked(chunk: &Bytes) -> Bytes {
+    let head = chunk.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    chunk.slice(head..chunk.len().saturating_sub(2).max(head))
 }
 
 /// What the first frame of a stream says.
@@ -171,6 +192,14 @@ mod tests {
             data,
             at_ms: 0,
         }
+    }
+
+    #[test]
+    fn a_chunk_is_its_length_and_the_frame() {
+        let frame = entry_frame(&entry("message", Data::json("7").unwrap()), id(7));
+        let chunk = chunk(&frame);
+        assert_eq!(chunk, format!("{:x}\r\n{frame}\r\n", frame.len()));
+        assert_eq!(unchunked(&chunk), frame);
     }
 
     fn id(sequence: u64) -> Option<Cursor> {

@@ -177,6 +177,17 @@ pub(crate) async fn left(leaving: &mut watch::Receiver<bool>) {
     }
 }
 
+/// What everybody hears when the server goes down.
+pub(crate) fn restarting() -> WireError {
+    WireError::new(Code::Restarting, "the server is restarting: come back with your cursor")
+}
+
+/// What a peer hears whose access ended.
+pub(crate) fn expired() -> WireError {
+    let message = "the token has expired: get a new one and resume with your cursor";
+    WireError::new(Code::TokenExpired, message)
+}
+
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, WireError> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
     let malformed = || {

@@ -1,39 +1,34 @@
-//! [`Deadlines`]: bytes with a bound on every wait that hyper has none for.
+//! [`Deadlines`]: bytes with a bound on the waits that hyper has none for.
 //!
-//! Two bounds: the first bytes of a connection must come within a time (until then hyper does not
-//! even know which HTTP it is and waits for ever), and a peer that takes nothing for a time is given
-//! up. While bytes flow, neither costs more than a comparison.
-//!
-//! Whatever is counted or held for a connection goes with it here, because this is what lives until
-//! its very end, also when hyper hands it over to a WebSocket.
+//! A peer that takes nothing for a time is given up. What was read of a connection before it came
+//! here is read again first. While bytes flow, neither costs more than a comparison.
 
 use std::{
     future::Future,
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
+use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep},
 };
 
-/// Bytes that tell an HTTP/2 preface (RFC 9113 §3.4) from a request line.
-const PREFACE_BYTES: usize = 24;
-
-/// A connection with deadlines, and what is held for as long as it is open.
-pub(crate) struct Deadlines<Io, Held> {
+/// A connection with a deadline for writes.
+pub(crate) struct Deadlines<Io> {
     io: Io,
-    _held: Held,
-    head_timeout: Duration,
+    first: BytesMut,
     slow_reader_timeout: Duration,
-    opened: Instant,
-    // Counted up to PREFACE_BYTES; or all, once anything was answered.
-    heard: usize,
     timer: Option<Pin<Box<Sleep>>>,
     stuck: Option<Stuck>,
+    is_stuck: Arc<AtomicBool>,
 }
 
 /// In what a peer that takes nothing has stopped us. TLS keeps bytes of its own, so that a write may
@@ -44,23 +39,21 @@ enum Stuck {
     Flush,
 }
 
-impl<Io, Held> Deadlines<Io, Held> {
-    pub(crate) fn new(
-        io: Io,
-        held: Held,
-        head_timeout: Duration,
-        slow_reader_timeout: Duration,
-    ) -> Self {
-        Self {
-            io,
-            _held: held,
-            head_timeout,
-            slow_reader_timeout,
-            opened: Instant::now(),
-            heard: 0,
-            timer: None,
-            stuck: None,
-        }
+impl<Io> Deadlines<Io> {
+    /// `first` was read from `io` already.
+    pub(crate) fn new(io: Io, first: BytesMut, slow_reader_timeout: Duration) -> Self {
+        let is_stuck = Arc::default();
+        Self { io, first, slow_reader_timeout, timer: None, stuck: None, is_stuck }
+    }
+
+    /// True while something that should be written cannot be.
+    pub(crate) fn stuck_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_stuck)
+    }
+
+    /// The connection, and what of the first bytes nobody has read again.
+    pub(crate) fn into_parts(self) -> (Io, BytesMut) {
+        (self.io, self.first)
     }
 
     /// Registers a wake-up at the deadline; true when it has passed.
@@ -81,13 +74,14 @@ impl<Io, Held> Deadlines<Io, Held> {
         if polled.is_ready() {
             // That there is nothing to flush does not mean that a write gets on.
             if kind == Stuck::Write || self.stuck == Some(kind) {
-                self.heard = PREFACE_BYTES;
+                self.is_stuck.store(false, Ordering::Release);
                 self.stuck = None;
                 self.timer = None;
             }
             return polled;
         }
         if self.stuck.is_none() {
+            self.is_stuck.store(true, Ordering::Release);
             self.stuck = Some(kind);
             self.timer = Some(Box::pin(sleep(self.slow_reader_timeout)));
         }
@@ -100,32 +94,27 @@ impl<Io, Held> Deadlines<Io, Held> {
     }
 }
 
-impl<Io: AsyncRead + Unpin, Held: Unpin> AsyncRead for Deadlines<Io, Held> {
+impl<Io: AsyncRead + Unpin> AsyncRead for Deadlines<Io> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut this.io).poll_read(cx, buf);
-        if this.heard >= PREFACE_BYTES {
-            return polled;
+        if this.first.is_empty() {
+            return Pin::new(&mut this.io).poll_read(cx, buf);
         }
-        this.heard += buf.filled().len() - before;
-        if polled.is_ready() {
-            return polled;
+        let count = this.first.len().min(buf.remaining());
+        buf.put_slice(this.first.get(..count).unwrap_or_default());
+        this.first.advance(count);
+        if this.first.is_empty() {
+            this.first = BytesMut::new();
         }
-        let deadline = this.opened + this.head_timeout;
-        if this.is_over(deadline, cx) {
-            let message = "no request came in time";
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)));
-        }
-        Poll::Pending
+        Poll::Ready(Ok(()))
     }
 }
 
-impl<Io: AsyncWrite + Unpin, Held: Unpin> AsyncWrite for Deadlines<Io, Held> {
+impl<Io: AsyncWrite + Unpin> AsyncWrite for Deadlines<Io> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -170,24 +159,23 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_that_says_too_little_ends() {
-        for said in ["", "PRI * HTTP/2.0"] {
-            let (near, mut far) = duplex(1_000);
-            far.write_all(said.as_bytes()).await.unwrap();
-            let mut io = Deadlines::new(near, (), 10 * SECOND, SECOND);
-            let mut all = Vec::new();
-            let started = Instant::now();
-            let error = io.read_to_end(&mut all).await.unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-            assert_eq!(started.elapsed(), 10 * SECOND, "{said:?}");
-        }
+    #[tokio::test]
+    async fn what_was_read_before_is_read_first() {
+        let (near, mut far) = duplex(100);
+        far.write_all(b"and the rest").await.unwrap();
+        drop(far);
+        let mut io = Deadlines::new(near, BytesMut::from("the first "), SECOND);
+        let mut few = [0; 4];
+        io.read_exact(&mut few).await.unwrap();
+        let mut all = String::new();
+        io.read_to_string(&mut all).await.unwrap();
+        assert_eq!((&few, all.as_str()), (b"the ", "first and the rest"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_takes_nothing_is_given_up_and_one_that_takes_little_is_not() {
         let (near, mut far) = duplex(100);
-        let mut io = Deadlines::new(near, (), SECOND, 10 * SECOND);
+        let mut io = Deadlines::new(near, BytesMut::new(), 10 * SECOND);
         let writer = tokio::spawn(async move { io.write_all(&[0; 500]).await });
         let mut some = [0; 100];
         for _ in 0..4 {
@@ -198,7 +186,7 @@ mod tests {
         writer.await.unwrap().unwrap();
 
         let (near, _far) = duplex(100);
-        let mut io = Deadlines::new(near, (), SECOND, 10 * SECOND);
+        let mut io = Deadlines::new(near, BytesMut::new(), 10 * SECOND);
         let started = Instant::now();
         let error = io.write_all(&[0; 500]).await.unwrap_err();
         assert_eq!((error.kind(), started.elapsed()), (io::ErrorKind::TimedOut, 10 * SECOND));
@@ -228,7 +216,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_takes_no_goodbye_is_given_up() {
         for is_flush in [true, false] {
-            let mut io = Deadlines::new(Swallows, (), SECOND, 10 * SECOND);
+            let mut io = Deadlines::new(Swallows, BytesMut::new(), 10 * SECOND);
             io.write_all(&[0; 500]).await.unwrap();
             let started = Instant::now();
             let goodbye = async { if is_flush { io.flush().await } else { io.shutdown().await } };

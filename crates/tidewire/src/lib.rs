@@ -39,7 +39,9 @@
 //! | `cors` | which pages may talk to this server |
 //! | `page` | the live page of `tidewire dev` |
 //! | `serve` `activity` `io` `tls` | the listener, its limits, and the way out |
-//! | `app` `answer` `query` | what the doors share |
+//! | `app` `answer` `query` `wire` | what the doors share |
+//! | `handover` `places` | connections that doors take over; how many there may be |
+//! | `sweep` | many plain sockets without a task for any of them |
 //!
 //! Doors call the core; the core never calls a door.
 
@@ -49,19 +51,23 @@ mod app;
 pub mod config;
 mod cors;
 mod events;
+mod handover;
 mod io;
 mod manifest;
 mod page;
+mod places;
 mod publish;
 mod query;
 mod routes;
 mod serve;
 mod socket;
 mod sse;
+mod sweep;
 mod ticket;
 mod tidewire;
 mod tls;
 pub mod token;
+mod wire;
 
 pub use config::Settings;
 pub use tidewire::{Builder, StartError, Tidewire};

@@ -1,57 +1,166 @@
 //! The door for event streams: `GET {prefix}/sse?topic=…[&after=CURSOR]`.
 //!
-//! Works with a bare `EventSource`. The response's body pulls from a [`Session`]: while the socket
-//! takes nothing, nobody asks for news, and the cursor stands still.
+//! Works with a bare `EventSource`. A plain connection of our own server is swept; one over TLS has
+//! a small task; over HTTP/2, and in an app's own server, the stream is the body of a response. All
+//! say the same words, and in each the cursor stands still while the peer takes nothing.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     body::Body,
-    extract::{RawQuery, State},
+    extract::{Request, State},
     response::Response,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream::{self, Stream};
-use http::{HeaderMap, HeaderValue, Version, header};
-use tidewire_core::{Framed, News, Session};
-use tidewire_proto::{After, Code, Continuity, Next, WireError, sse};
-use tokio::{
-    sync::{mpsc, watch},
-    time::{Instant, sleep_until, timeout},
-};
+use http::{HeaderMap, HeaderValue, Method, Version, header};
+use tidewire_core::{Begun, Session};
+use tidewire_proto::{After, Continuity, Next, WireError, sse};
+use tokio::{io::AsyncWriteExt, sync::mpsc, time::timeout};
 
 use crate::{
     answer::Refused,
-    app::{App, StreamGuard, access_ended, left},
+    app::{App, StreamGuard, restarting},
+    handover::{self, Io, Stream as Connection, Taken},
+    io::Deadlines,
     query::Query,
+    sweep::Arrival,
+    wire::Wire,
 };
 
-/// Most bytes handed to the socket at once.
-const CHUNK_BYTES: usize = 64 * 1024;
+mod events;
+
+use events::EventStream;
 
 /// The handler.
-pub(crate) async fn sse(
-    State(app): State<App>,
-    RawQuery(query): RawQuery,
-    version: Version,
-    headers: HeaderMap,
-) -> Result<Response, Refused> {
-    let query = Query::parse(query.as_deref(), &headers, app.hub.limits())?;
+pub(crate) async fn sse(State(app): State<App>, request: Request) -> Result<Response, Refused> {
+    let query = Query::parse(request.uri().query(), request.headers(), app.hub.limits())?;
     if app.is_leaving() {
         return Ok(farewell(&app, &restarting()));
     }
-    let session = match begin(&app, &query, &headers).await {
-        Ok(session) => session,
+    let begun = match begin(&app, &query, request.headers()).await {
+        Ok(begun) => begun,
         Err(error) if is_passing(&error) => return Ok(farewell(&app, &error)),
         Err(error) => return Err(error.into()),
     };
-    let stream = EventStream::new(app, session);
-    let body = if version == Version::HTTP_2 {
-        Body::from_stream(relayed(stream))
-    } else {
-        Body::from_stream(chunks(stream))
+    let handover = handover::of(&request).filter(|_| request.method() == Method::GET);
+    let Some(handover) = handover else {
+        let is_h2 = request.version() == Version::HTTP_2;
+        let stream = EventStream::new(begun, Wire::Stream);
+        let body = if is_h2 {
+            Body::from_stream(relayed(stream))
+        } else {
+            Body::from_stream(chunks(stream))
+        };
+        return Ok(response(body));
     };
-    Ok(response(body))
+    let mut response = response(Body::empty());
+    let headers = response.headers_mut();
+    // Nothing else comes on a connection whose stream has ended.
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let wire = if request.version() == Version::HTTP_10 { Wire::Stream } else { Wire::Chunked };
+    if wire == Wire::Chunked {
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    handover.take(move |taken| stream_on(taken, begun, wire));
+    Ok(response)
+}
+
+/// A stream that has begun: what it reads, and its first words.
+struct Open {
+    app: App,
+    session: Session,
+    hello: String,
+    guard: StreamGuard,
+}
+
+async fn begin(app: &App, query: &Query, headers: &HeaderMap) -> Result<Open, WireError> {
+    let peer = app.admit(headers, query.ticket.as_deref()).await?;
+    let mut session = app.hub.session(Arc::clone(&app.gate), peer);
+    let begun = session.subscribe(&query.filter, query.after.unwrap_or(After::Now)).await?;
+    let kept = begun.iter().find(|begun| begun.at.is_some());
+    let nothing_kept = Begun { continuity: Continuity::New, at: None };
+    let Begun { continuity, at } = *kept.unwrap_or(&nothing_kept);
+    let hello = sse::hello_frame(&sse::Hello {
+        connection: &app.connection_name(),
+        beat_ms: app.hub.limits().beat_interval.as_millis() as u64,
+        retry_ms: app.retry().as_millis() as u64,
+        continuity,
+        at,
+    });
+    Ok(Open { app: app.clone(), session, hello, guard: app.stream_guard() })
+}
+
+/// Will the same request do later?
+fn is_passing(error: &WireError) -> bool {
+    matches!(error.code.next(), Next::Retry | Next::Resume)
+}
+
+/// A stream that says goodbye at once. `200`, because a native `EventSource` gives up for ever on
+/// any other status; its `retry:` brings the client back.
+pub(crate) fn farewell(app: &App, error: &WireError) -> Response {
+    response(Body::from(Wire::Stream.bye(error, app.restart_slot())))
+}
+
+fn response(body: Body) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    // Exactly this: some proxies stop streaming at a charset.
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// The stream on a connection that was taken over: swept, or in a task of its own.
+fn stream_on(taken: Taken, begun: Open, wire: Wire) {
+    let Taken { stream, head, place, sweep, .. } = taken;
+    match (stream, sweep) {
+        (Connection::Plain(stream), Some(sweep)) => {
+            let Open { session, hello, guard, .. } = begun;
+            let first = [head, wire.event(&hello)].concat().into();
+            // What else the peer sent is passed over: there is no other answer on this connection.
+            let input = bytes::BytesMut::new();
+            sweep.receive(Arrival { stream, wire, session, first, input, place, guard });
+        }
+        (stream, _) => {
+            // Boxed, because a future that holds it holds it twice.
+            let events = Box::new(EventStream::new(begun, wire));
+            let io = Box::new(stream.into_deadlines(events.limits().slow_reader_timeout));
+            tokio::spawn(async move {
+                let _place = place;
+                write_all(io, head, events).await;
+            });
+        }
+    }
+}
+
+/// Writes a stream to the end, or until the peer is gone.
+async fn write_all(mut io: Box<Deadlines<Box<dyn Io>>>, head: Bytes, mut events: Box<EventStream>) {
+    let mut chunk = head;
+    loop {
+        let written = async {
+            io.write_all(&chunk).await?;
+            io.flush().await
+        };
+        if let Err(error) = written.await {
+            return tracing::debug!(%error, "an event stream ended early");
+        }
+        let next = tokio::select! {
+            next = events.next() => next,
+            () = gone(&mut io) => return,
+        };
+        match next {
+            Some(next) => chunk = next,
+            None => return drop(io.shutdown().await),
+        }
+    }
+}
+
+/// Waits until the peer has closed. What else it sends is passed over: there is no other answer on
+/// this connection.
+async fn gone(io: &mut Deadlines<Box<dyn Io>>) {
+    while handover::read_some(io, |_| {}).await.is_ok_and(|count| count > 0) {}
 }
 
 /// The stream as the body of a response: who takes nothing is not asked for.
@@ -67,7 +176,7 @@ fn chunks(stream: EventStream) -> impl Stream<Item = Result<Bytes, Infallible>> 
 /// its time, then the stream ends and its session is gone.
 fn relayed(mut stream: EventStream) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let (sender, receiver) = mpsc::channel(1);
-    let limit = stream.app.hub.limits().slow_reader_timeout;
+    let limit = stream.limits().slow_reader_timeout;
     tokio::spawn(async move {
         loop {
             let chunk = tokio::select! {
@@ -89,157 +198,4 @@ fn relayed(mut stream: EventStream) -> impl Stream<Item = Result<Bytes, Infallib
         let chunk = receiver.recv().await?;
         Some((Ok(chunk), receiver))
     })
-}
-
-async fn begin(app: &App, query: &Query, headers: &HeaderMap) -> Result<Session, WireError> {
-    let peer = app.admit(headers, query.ticket.as_deref()).await?;
-    let mut session = app.hub.session(Arc::clone(&app.gate), peer);
-    session.subscribe(&query.filter, query.after.unwrap_or(After::Now)).await?;
-    Ok(session)
-}
-
-/// Will the same request do later?
-fn is_passing(error: &WireError) -> bool {
-    matches!(error.code.next(), Next::Retry | Next::Resume)
-}
-
-/// A stream that says goodbye at once. `200`, because a native `EventSource` gives up for ever on
-/// any other status; its `retry:` brings the client back.
-pub(crate) fn farewell(app: &App, error: &WireError) -> Response {
-    let retry_ms = app.restart_slot().as_millis() as u64;
-    response(Body::from(bye(error, retry_ms)))
-}
-
-fn bye(error: &WireError, retry_ms: u64) -> String {
-    sse::bye_frame(error.code.as_str(), &error.message, error.code.next().as_str(), retry_ms)
-}
-
-fn response(body: Body) -> Response {
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    // Exactly this: some proxies stop streaming at a charset.
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
-}
-
-fn restarting() -> WireError {
-    WireError::new(Code::Restarting, "the server is restarting: come back with your cursor")
-}
-
-/// One client's stream: its session, and at most one batch that is partly written.
-struct EventStream {
-    app: App,
-    session: Session,
-    leaving: watch::Receiver<bool>,
-    hello: Option<Bytes>,
-    batch: VecDeque<Arc<Framed>>,
-    beat_at: Instant,
-    ended: bool,
-    _guard: StreamGuard,
-}
-
-enum Happened {
-    News(News),
-    Beat,
-    End(WireError, Duration),
-}
-
-impl EventStream {
-    fn new(app: App, session: Session) -> Self {
-        let limits = app.hub.limits();
-        let kept = session.subscriptions().iter().find(|subscription| subscription.is_kept());
-        let hello = sse::hello_frame(&sse::Hello {
-            connection: &app.connection_name(),
-            beat_ms: limits.beat_interval.as_millis() as u64,
-            retry_ms: app.retry().as_millis() as u64,
-            continuity: kept.map_or(Continuity::New, tidewire_core::Subscription::continuity),
-            at: session.cursor(),
-        });
-        Self {
-            leaving: app.leaving.subscribe(),
-            beat_at: Instant::now() + limits.beat_interval,
-            _guard: app.stream_guard(),
-            hello: Some(hello.into()),
-            batch: VecDeque::new(),
-            ended: false,
-            session,
-            app,
-        }
-    }
-
-    /// The next bytes; nothing when the stream has ended.
-    async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            let chunk = if let Some(hello) = self.hello.take() {
-                hello
-            } else if self.ended {
-                return None;
-            } else if self.batch.is_empty() {
-                match self.happen().await {
-                    Happened::News(news) => self.take_news(news),
-                    Happened::Beat => sse::beat_frame(self.session.cursor()).into(),
-                    Happened::End(error, slot) => {
-                        self.ended = true;
-                        bye(&error, slot.as_millis() as u64).into()
-                    }
-                }
-            } else {
-                self.next_of_batch()
-            };
-            if !chunk.is_empty() {
-                self.beat_at = Instant::now() + self.app.hub.limits().beat_interval;
-                return Some(chunk);
-            }
-        }
-    }
-
-    async fn happen(&mut self) -> Happened {
-        let Self { app, session, leaving, beat_at, .. } = self;
-        // What is read while news are awaited: the peer of a stream never changes.
-        let peer = Arc::clone(session.peer());
-        tokio::select! {
-            biased;
-            () = left(leaving) => Happened::End(restarting(), app.restart_slot()),
-            () = access_ended(app, &peer) => {
-                let message = "the token has expired: get a new one and resume with your cursor";
-                Happened::End(WireError::new(Code::TokenExpired, message), app.retry())
-            }
-            news = session.next() => match news {
-                Ok(news) => Happened::News(news),
-                Err(error) => {
-                    tracing::error!(%error, "a stream ends because the log cannot be read");
-                    Happened::End(WireError::new(Code::Internal, error.to_string()), app.retry())
-                }
-            },
-            () = sleep_until(*beat_at) => Happened::Beat,
-        }
-    }
-
-    fn take_news(&mut self, news: News) -> Bytes {
-        self.batch.extend(news.entries);
-        news.gap.map(|(_, gap)| sse::gap_frame(&gap).into()).unwrap_or_default()
-    }
-
-    fn next_of_batch(&mut self) -> Bytes {
-        let mut chunk = BytesMut::new();
-        while let Some(framed) = self.batch.front() {
-            let frame = framed.sse();
-            if chunk.is_empty() && self.batch.len() == 1 {
-                // The usual case: the shared frame as it is, not copied.
-                self.batch.clear();
-                return frame;
-            }
-            if !chunk.is_empty() && chunk.len() + frame.len() > CHUNK_BYTES {
-                break;
-            }
-            chunk.extend_from_slice(&frame);
-            self.batch.pop_front();
-        }
-        if self.batch.is_empty() {
-            self.batch = VecDeque::new();
-        }
-        chunk.freeze()
-    }
 }

@@ -15,6 +15,7 @@ use crate::{
     app::{App, Parts},
     config::Settings,
     routes, serve,
+    sweep::Sweep,
     tls::{self, TlsError},
     token::{KeyError, TokenGate},
 };
@@ -24,6 +25,7 @@ pub struct Tidewire {
     app: App,
     settings: Settings,
     disk: Option<Arc<DiskLog>>,
+    sweep: bool,
 }
 
 /// Why it could not be opened or served.
@@ -52,6 +54,7 @@ pub struct Builder {
     gate: Option<Arc<dyn Gate>>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    sweep: bool,
 }
 
 impl Builder {
@@ -91,12 +94,20 @@ impl Builder {
         self
     }
 
+    /// Gives each connection a task of its own, also those that could be swept: for comparing the
+    /// two, which say the same.
+    #[must_use]
+    pub fn without_sweep(mut self) -> Self {
+        self.sweep = false;
+        self
+    }
+
     /// Opens the log and the hub. Reads the disk, so it may take a moment.
     ///
     /// # Errors
     /// [`StartError`] says what cannot be used, and what to do about it.
     pub async fn open(self) -> Result<Tidewire, StartError> {
-        let Self { settings, dev, log, gate, clock, random } = self;
+        let Self { settings, dev, log, gate, clock, random, sweep } = self;
         let features = Arc::new(settings.features.clone());
         let limits = settings.limits.clone();
         let gate = match gate {
@@ -133,7 +144,7 @@ impl Builder {
             clock,
             random,
         });
-        Ok(Tidewire { app, settings, disk })
+        Ok(Tidewire { app, settings, disk, sweep })
     }
 }
 
@@ -148,6 +159,7 @@ impl Tidewire {
             gate: None,
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
+            sweep: true,
         }
     }
 
@@ -197,7 +209,8 @@ impl Tidewire {
     /// closed.
     ///
     /// # Errors
-    /// [`StartError::Tls`] when the certificate cannot be used.
+    /// [`StartError::Tls`] when the certificate cannot be used; [`StartError::Listen`] when the system
+    /// gives no thread.
     pub async fn serve(
         self,
         listener: TcpListener,
@@ -205,7 +218,8 @@ impl Tidewire {
     ) -> Result<(), StartError> {
         let tls = self.settings.tls.as_ref().map(tls::acceptor).transpose()?;
         let router = routes::server(self.app.clone());
-        serve::serve(self.app.clone(), router, listener, tls, shutdown).await;
+        let sweep = self.sweep.then(|| Sweep::start(&self.app)).transpose()?;
+        serve::serve(self.app.clone(), router, listener, tls, sweep, shutdown).await;
         self.close().await;
         Ok(())
     }

@@ -127,7 +127,8 @@ async fn a_streams_head_is_exactly_as_specified() {
         ("transfer-encoding", Some("chunked")),
         ("content-length", None),
         ("content-encoding", None),
-        ("connection", None),
+        // Nothing else comes on this connection after the stream.
+        ("connection", Some("close")),
     ] {
         assert_eq!(head.header(name), value, "{name}");
     }

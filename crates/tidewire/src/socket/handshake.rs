@@ -1,14 +1,12 @@
 //! The opening handshake (RFC 6455 §4.2): what a request must have, and the `101` that answers it.
 
-use std::future::Future;
-
 use axum::{body::Body, extract::Request, response::Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use hyper::body::Body as _;
 use hyper_util::rt::TokioIo;
 use tidewire_proto::{Code, WireError, frame, ws::SUBPROTOCOL};
 
-use super::wire::Wire;
-use crate::app::App;
+use crate::handover::{self, Io, Taken};
 
 /// A handshake that may be accepted.
 #[derive(Debug)]
@@ -33,6 +31,9 @@ pub(super) fn check(request: &Request) -> Result<Handshake, WireError> {
         let message = "the only WebSocket version is 13";
         return Err(WireError::new(Code::UpgradeRequired, message));
     }
+    if !request.body().is_end_stream() {
+        return Err(WireError::new(Code::BadRequest, "an opening handshake has no body"));
+    }
     let key = headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok());
     let accept = key.and_then(frame::accept_key).ok_or_else(|| {
         WireError::new(Code::BadRequest, "`Sec-WebSocket-Key` is 16 bytes in base64")
@@ -48,27 +49,32 @@ pub(super) fn ticket(request: &Request) -> Option<String> {
     pairs.find(|(name, _)| name == "ticket").map(|(_, ticket)| ticket.into_owned())
 }
 
+/// A connection whose handshake is answered.
+pub(super) enum Connected {
+    /// Taken from our own server; the answer is still to be written.
+    Taken(Taken),
+    /// Upgraded by somebody else's, who answered.
+    Upgraded(Box<dyn Io>),
+}
+
 impl Handshake {
-    /// Answers `101` and talks over the socket once hyper has let go of it.
-    pub(super) fn accept<Talk>(
+    /// Answers `101`, and hands the connection on once hyper has let go of it.
+    pub(super) fn accept(
         self,
-        app: App,
         mut request: Request,
-        talk: impl FnOnce(Wire, App) -> Talk + Send + 'static,
-    ) -> Response
-    where
-        Talk: Future<Output = ()> + Send,
-    {
-        let upgrade = hyper::upgrade::on(&mut request);
-        tokio::spawn(async move {
-            match upgrade.await {
-                Ok(upgraded) => {
-                    let wire = Wire::new(TokioIo::new(upgraded), app.hub.limits());
-                    talk(wire, app).await;
+        then: impl FnOnce(Connected) + Send + 'static,
+    ) -> Response {
+        if let Some(handover) = handover::of(&request) {
+            handover.take(|taken| then(Connected::Taken(taken)));
+        } else {
+            let upgrade = hyper::upgrade::on(&mut request);
+            tokio::spawn(async move {
+                match upgrade.await {
+                    Ok(io) => then(Connected::Upgraded(Box::new(TokioIo::new(io)))),
+                    Err(error) => tracing::debug!(%error, "a handshake was not completed"),
                 }
-                Err(error) => tracing::debug!(%error, "a handshake was not completed"),
-            }
-        });
+            });
+        }
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();

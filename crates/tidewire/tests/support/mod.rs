@@ -3,7 +3,7 @@
 // Not every file of the suite uses every helper.
 #![allow(dead_code)]
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{ops::Not, path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tidewire::{Hub, Settings, Tidewire};
@@ -50,7 +50,7 @@ impl Server {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let mut settings = Settings::for_dev("127.0.0.1:0".parse().unwrap(), folder.path().into());
         settings.features = features;
-        let builder = Tidewire::builder(settings.clone()).dev().log(log);
+        let builder = Self::builder(&settings, true).log(log);
         Self::serve(builder, settings, true, folder).await
     }
 
@@ -77,6 +77,7 @@ impl Server {
 
     fn builder(settings: &Settings, dev: bool) -> tidewire::Builder {
         let builder = Tidewire::builder(settings.clone());
+        let builder = if is_swept() { builder } else { builder.without_sweep() };
         if dev { builder.dev() } else { builder }
     }
 
@@ -174,6 +175,11 @@ impl Server {
             }
         }
     }
+}
+
+/// The promises hold on both paths: `make tasks` runs them again with a task for each connection.
+pub(crate) fn is_swept() -> bool {
+    std::env::var("TIDEWIRE_TEST_SWEEP").is_ok_and(|value| value == "off").not()
 }
 
 /// A client without a pool, so that each request is a connection of its own.

@@ -1,30 +1,22 @@
-//! [`Wire`]: an upgraded connection that speaks in whole messages.
+//! [`Line`]: a connection with a task of its own that speaks in whole messages.
 //!
 //! Framing is the codec's; here bytes are read and written, with a bound on every wait. Knows
 //! nothing of commands or topics.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
+use super::talk::{close_answer, decoder};
+use crate::handover::{Io, read_some};
 use bytes::{Bytes, BytesMut};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
-use tidewire_core::Limits;
-use tidewire_proto::frame::{self, CloseFrame, DecodeLimits, Decoder, Event, Role};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
-};
+use tidewire_core::{Framed, Limits};
+use tidewire_proto::frame::{self, CloseFrame, Decoder, Event};
+use tokio::{io::AsyncWriteExt, time::timeout};
 
-/// Bytes asked of the socket at once.
-const READ_BYTES: usize = 4 * 1024;
 /// Most bytes handed to the socket at once.
 const WRITE_BYTES: usize = 64 * 1024;
-/// Room for a command's words around its data, on top of the largest message.
-const COMMAND_BYTES: usize = 2 * 1024;
-
 /// A connection in whole messages.
-pub(super) struct Wire {
-    io: TokioIo<Upgraded>,
+pub(super) struct Line {
+    io: Box<dyn Io>,
     decoder: Decoder,
     input: BytesMut,
     slow_reader_timeout: Duration,
@@ -45,15 +37,13 @@ pub(super) enum Lost {
     },
 }
 
-impl Wire {
-    pub(super) fn new(io: TokioIo<Upgraded>, limits: &Limits) -> Self {
-        // Binary data may come as base64 inside JSON.
-        let message_bytes_max = limits.message_bytes_max / 3 * 4 + COMMAND_BYTES;
-        let decode = DecodeLimits { message_bytes_max, fragments_max: limits.fragments_max };
+impl Line {
+    /// `input` is what the peer sent already.
+    pub(super) fn new(io: Box<dyn Io>, input: BytesMut, limits: &Limits) -> Self {
         Self {
             io,
-            decoder: Decoder::new(Role::Server, decode),
-            input: BytesMut::new(),
+            decoder: decoder(limits),
+            input,
             slow_reader_timeout: limits.slow_reader_timeout,
             close_timeout: limits.close_timeout,
         }
@@ -65,8 +55,8 @@ impl Wire {
         if let Some(event) = self.decode()? {
             return Ok(Some(event));
         }
-        self.input.reserve(READ_BYTES);
-        match self.io.read_buf(&mut self.input).await {
+        let Self { io, input, .. } = self;
+        match read_some(io, |bytes| input.extend_from_slice(bytes)).await {
             Ok(0) | Err(_) => Err(Lost::Gone),
             Ok(_) => self.decode(),
         }
@@ -99,30 +89,30 @@ impl Wire {
         self.write(&out).await
     }
 
-    pub(super) async fn send_ping(&mut self, payload: &[u8]) -> Result<(), Lost> {
-        let mut out = BytesMut::new();
-        frame::encode_ping(&mut out, payload);
-        self.write(&out).await
-    }
-
     pub(super) async fn send_pong(&mut self, payload: &[u8]) -> Result<(), Lost> {
         let mut out = BytesMut::new();
         frame::encode_pong(&mut out, payload);
         self.write(&out).await
     }
 
-    /// Writes frames, several at a time.
-    pub(super) async fn send_frames(&mut self, frames: Vec<Bytes>) -> Result<(), Lost> {
-        if let [frame] = frames.as_slice() {
-            return self.write(frame).await;
+    /// Writes whole frames.
+    pub(super) async fn send(&mut self, frames: Bytes) -> Result<(), Lost> {
+        self.write(&frames).await
+    }
+
+    /// Writes entries, several at a time.
+    pub(super) async fn send_entries(&mut self, entries: &[Arc<Framed>]) -> Result<(), Lost> {
+        if let [framed] = entries {
+            return self.write(framed.ws()).await;
         }
         let mut out = BytesMut::new();
-        for frame in frames {
+        for framed in entries {
+            let frame = framed.ws();
             if !out.is_empty() && out.len() + frame.len() > WRITE_BYTES {
                 self.write(&out).await?;
                 out.clear();
             }
-            out.extend_from_slice(&frame);
+            out.extend_from_slice(frame);
         }
         self.write(&out).await
     }
@@ -145,14 +135,18 @@ impl Wire {
             .map_err(|_| Lost::Gone)
     }
 
-    /// Begins the close handshake (RFC 6455 §7.1.2) and waits for the peer's half, for a while.
+    /// Closes (RFC 6455 §7.1.2) with this code.
     pub(super) async fn close(&mut self, code: u16, reason: &str) {
-        let limit = self.close_timeout;
         let mut out = BytesMut::new();
         frame::encode_close(&mut out, code, reason);
-        if self.write(&out).await.is_err() {
-            return;
+        if self.write(&out).await.is_ok() {
+            self.end().await;
         }
+    }
+
+    /// Our close frame is out: waits for the peer's half, for a while.
+    pub(super) async fn end(&mut self) {
+        let limit = self.close_timeout;
         // Whoever broke the protocol is not understood any more: our half ends at once, so that the
         // peer sees it. Its bytes are read on, or its system would throw our close frame away.
         let is_broken = self.decoder.has_ended();
@@ -176,10 +170,7 @@ impl Wire {
 
     /// Answers the peer's close with its own code (RFC 6455 §5.5.1) and ends the connection.
     pub(super) async fn answer_close(&mut self, close: Option<CloseFrame>) {
-        const NO_STATUS: u16 = 1005;
-        let mut out = BytesMut::new();
-        frame::encode_close(&mut out, close.map_or(NO_STATUS, |close| close.code), "");
-        let _ = self.write(&out).await;
+        let _ = self.write(&close_answer(close)).await;
         let _ = timeout(self.close_timeout, self.io.shutdown()).await;
     }
 }
