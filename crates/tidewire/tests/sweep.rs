@@ -3,6 +3,7 @@
 
 mod ends;
 mod input;
+mod slow;
 
 use serde_json::Value;
 use tokio::net::{TcpSocket, TcpStream};

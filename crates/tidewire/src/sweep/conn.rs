@@ -62,6 +62,8 @@ pub(super) struct Conn {
     pub(super) is_ready: bool,
     /// It stands in the row of those who read the log.
     pub(super) wants_past: bool,
+    /// A task has borrowed its session to obey a command, which is answered whatever comes.
+    pub(super) is_asking: bool,
     pub(super) beat_at: Tick,
     /// When it is given up, while it takes nothing.
     pub(super) stuck_until: Option<Tick>,

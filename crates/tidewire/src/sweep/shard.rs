@@ -191,6 +191,7 @@ impl Shard {
             is_unread: talk.is_some(),
             is_ready: false,
             wants_past: false,
+            is_asking: false,
             beat_at,
             stuck_until: None,
             phase_until: None,
@@ -272,7 +273,7 @@ impl Shard {
             }
         }
         match conn.phase {
-            Phase::Open if is_leaving => {
+            Phase::Open if is_leaving && !conn.is_asking => {
                 let slot = self.app.restart_slot();
                 return self.end(key, End::Bye(restarting(), slot));
             }
@@ -429,33 +430,39 @@ impl Shard {
         while self.reads < READS_MAX && left > 0 {
             left -= 1;
             let Some(key) = self.wanting_past.pop_front() else { return };
-            let Self { conns, news, .. } = self;
-            let conn = conns.get_mut(key.index as usize);
-            let Some(conn) = conn.filter(|conn| conn.generation == key.generation) else {
-                continue;
-            };
+            let Some(conn) = self.conn(key) else { continue };
             conn.wants_past = false;
-            // One that takes nothing now asks again when it does.
-            let may = conn.phase == Phase::Open && conn.out.is_free();
-            let Some(session) = conn.session.as_mut().filter(|_| may) else { continue };
-            match session.step(news) {
-                Step::Quiet => {}
-                Step::News => {
-                    self.tell(key);
-                    self.make_ready(key);
-                }
-                Step::Past => {
-                    let Some(mut session) = conn.session.take() else { continue };
-                    self.reads += 1;
-                    let inbox = Arc::clone(&self.inbox);
-                    self.runtime.spawn(async move {
-                        let mut news = Box::<News>::default();
-                        let read = session.past(&mut news).await;
-                        inbox.bring(Done::Read(key, session, news, read));
-                    });
-                }
+            if self.start_read(key) == Some(Step::News) {
+                // Live news went first; then it is the past's turn, or it would wait for ever.
+                self.start_read(key);
+                self.make_ready(key);
             }
         }
+    }
+
+    /// Lends a session to a task that reads the log, if it still must.
+    fn start_read(&mut self, key: Key) -> Option<Step> {
+        let Self { conns, news, .. } = self;
+        let conn = conns.get_mut(key.index as usize);
+        let conn = conn.filter(|conn| conn.generation == key.generation)?;
+        // One that takes nothing now asks again when it does.
+        let may = conn.phase == Phase::Open && conn.out.is_free();
+        let found = conn.session.as_mut().filter(|_| may)?.step(news);
+        match found {
+            Step::Quiet => {}
+            Step::News => self.tell(key),
+            Step::Past => {
+                let mut session = conn.session.take()?;
+                self.reads += 1;
+                let inbox = Arc::clone(&self.inbox);
+                self.runtime.spawn(async move {
+                    let mut news = Box::<News>::default();
+                    let read = session.past(&mut news).await;
+                    inbox.bring(Done::Read(key, session, news, read));
+                });
+            }
+        }
+        Some(found)
     }
 
     fn take_back(&mut self, done: Done) {
@@ -499,6 +506,9 @@ impl Shard {
             return false;
         };
         conn.session = Some(session);
+        conn.is_asking = false;
+        // While it was away nobody could see when its access ends.
+        self.arm(key);
         true
     }
 

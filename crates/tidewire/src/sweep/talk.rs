@@ -71,6 +71,8 @@ enum Input {
     Ended,
     /// It is not looked at now: something else must happen first.
     Waits,
+    /// There may be more, and others come first.
+    Later,
 }
 
 impl Shard {
@@ -82,6 +84,7 @@ impl Shard {
                 Input::Event(event) => self.hear(key, event),
                 Input::Broken(code, reason) => self.end(key, End::Broken(code, reason)),
                 Input::Waits => return,
+                Input::Later => return self.make_ready(key),
                 Input::Ended => return self.remove(key),
                 Input::Drained => {
                     if let Some(conn) = self.conn(key) {
@@ -128,7 +131,7 @@ impl Shard {
                 }
             }
             if *reads == 0 {
-                return Input::Waits;
+                return Input::Later;
             }
             *reads -= 1;
             match (&*stream).read(input) {
@@ -159,6 +162,7 @@ impl Shard {
             Heard::Close(close) => self.end(key, End::Closed(close)),
             Heard::Ask(ask) => {
                 let Some(mut session) = conn.session.take() else { return };
+                conn.is_asking = true;
                 let (inbox, app) = (Arc::clone(&self.inbox), self.app.clone());
                 self.runtime.spawn(async move {
                     let (answer, end) = talk::obey(&mut session, app.hub.limits(), ask).await;
@@ -186,6 +190,10 @@ impl Shard {
     /// A publish is answered; the peer hears of it after those that it asked before.
     pub(super) fn answer(&mut self, key: Key, number: u32, answer: String) {
         let Some(conn) = self.conn(key) else { return };
+        if !matches!(conn.phase, Phase::Open | Phase::Finishing) {
+            // It comes too late: nothing is said behind a close frame.
+            return;
+        }
         let Some(talk) = &mut conn.talk else { return };
         let index = number.wrapping_sub(talk.first) as usize;
         let Some(place) = talk.publishes.get_mut(index) else { return };
