@@ -514,12 +514,18 @@ impl Shard {
 
     /// A timer of this socket has come.
     fn fire(&mut self, tick: Tick, key: Key) {
-        let now = self.now;
+        let (now, stuck_until) = (self.now, self.now + self.stuck);
         let Some(conn) = self.conn(key).filter(|conn| conn.armed_at == tick) else { return };
         if conn.stuck_until.is_some_and(|until| until <= now) {
-            tracing::info!("a reader accepted nothing for too long and is closed");
-            return self.remove(key);
+            // The kernel says that there is room when there is a lot of it. A little will do.
+            if conn.out.flush(&conn.stream) != Ok(true) {
+                tracing::info!("a reader accepted nothing for too long and is closed");
+                return self.remove(key);
+            }
+            conn.stuck_until = (!conn.out.is_free()).then_some(stuck_until);
+            self.make_ready(key);
         }
+        let Some(conn) = self.conn(key) else { return };
         let is_over = conn.phase_until.is_some_and(|until| until <= now);
         match conn.phase {
             Phase::Open => self.fire_open(key),
