@@ -190,6 +190,7 @@ fn address(mark: &Arc<Mark>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use tidewire_proto::{Data, Entry, EventType};
 
     fn framed(sequence: u64) -> Arc<Framed> {
@@ -283,5 +284,92 @@ mod tests {
         assert_eq!(taken(&hole, 9, 12), Err(Behind), "10 may be missing");
         assert_eq!(taken(&hole, 10, 12), Ok(vec![11, 12]));
         assert_eq!(taken(&lowered(10, 10, 11), 10, 12), Ok(vec![11, 12]), "nothing new");
+    }
+
+    #[derive(Debug, Clone)]
+    enum Operation {
+        /// The log gets an entry, so many places above the last.
+        Append(u64),
+        /// The follower brings so many of those that it has not brought.
+        Deliver(usize),
+        /// Retention overtook the follower: it brings nothing of what there is.
+        Skip,
+        /// Somebody reads a page of so many from the log after this place.
+        Read { after: u64, entries: usize },
+    }
+
+    fn operation() -> impl Strategy<Value = Operation> {
+        prop_oneof![
+            5 => (1..4_u64).prop_map(Operation::Append),
+            3 => (1..5_usize).prop_map(Operation::Deliver),
+            1 => Just(Operation::Skip),
+            4 => (0..60_u64, 0..6_usize)
+                .prop_map(|(after, entries)| Operation::Read { after, entries }),
+        ]
+    }
+
+    /// What a page of the log is: its entries, and the place up to which it is all.
+    fn page(log: &[u64], after: u64, entries: usize) -> (Vec<u64>, u64) {
+        let all: Vec<_> = log.iter().copied().filter(|place| *place > after).collect();
+        let some: Vec<_> = all.iter().copied().take(entries).collect();
+        let newest = log.last().copied().unwrap_or_default().max(after);
+        let through =
+            if some.len() < all.len() { some.last().copied().unwrap_or(after) } else { newest };
+        (some, through)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
+        /// Against a log that forgets nothing: whatever was pushed, skipped, and put in below, a
+        /// tail gives exactly what the log has, or says that it does not have it.
+        #[test]
+        fn what_a_tail_gives_is_what_the_log_has(
+            entries_max in 1..7_usize,
+            bytes_max in prop_oneof![Just(35_usize), Just(1_000)],
+            operations in prop::collection::vec(operation(), 1..60),
+        ) {
+            let (mut log, mut brought) = (vec![4_u64, 7, 10], 3_usize);
+            let tail = tail(entries_max, bytes_max, &[]);
+            for operation in operations {
+                match operation {
+                    Operation::Append(above) => log.push(log.last().unwrap() + above),
+                    Operation::Deliver(count) => {
+                        for place in log[brought..].iter().take(count) {
+                            tail.push(framed(*place));
+                            brought += 1;
+                        }
+                    }
+                    Operation::Skip => {
+                        brought = log.len();
+                        tail.raise_floor(Sequence(log[brought - 1]));
+                    }
+                    Operation::Read { after, entries } => {
+                        let (frames, through) = page(&log, after, entries);
+                        let room = entries_max - tail.lock().frames.len();
+                        let floor = tail.lock().floor.0;
+                        let frames: Vec<_> = frames.into_iter().map(framed).collect();
+                        tail.lower_floor(Sequence(after), Sequence(through), &frames);
+                        let new = log.iter().filter(|place| **place > after && **place <= floor);
+                        let fits = new.count() <= room && bytes_max == 1_000;
+                        if fits && after < floor && through >= floor {
+                            prop_assert!(tail.reaches(Sequence(after)), "there was room for all");
+                        }
+                    }
+                }
+                let through = log[brought - 1];
+                prop_assert!(tail.newest().0 >= through);
+                for after in 0..through {
+                    let all: Vec<_> = log[..brought].iter().copied().filter(|p| *p > after).collect();
+                    if let Ok(given) = taken(&tail, after, through) {
+                        prop_assert_eq!(given, all, "after {}", after);
+                    }
+                }
+                let state = tail.lock();
+                prop_assert!(state.frames.len() <= entries_max);
+                prop_assert_eq!(state.bytes, 10 * state.frames.len());
+                prop_assert!(state.bytes <= bytes_max);
+            }
+        }
     }
 }

@@ -113,4 +113,55 @@ mod tests {
         board.take(&mut slots);
         assert_eq!(slots, [1, 2, 1], "and it can be set again");
     }
+
+    /// Two threads, one that delivers and sets, one that takes and looks: whatever was delivered
+    /// before the last mark has been seen, in every round, however the two fall between each other.
+    #[test]
+    fn no_interleaving_of_setting_and_taking_loses_news() {
+        use std::sync::atomic::AtomicUsize;
+        const ROUNDS: usize = 20_000;
+        let board = Board::new();
+        let mark = board.mark(0);
+        let (delivered, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let taken = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..=ROUNDS {
+                    // Now ahead of the taker, now behind it.
+                    for _ in 0..round % 50 {
+                        std::hint::spin_loop();
+                    }
+                    for step in 1..=3 {
+                        delivered.store(3 * round + step, Ordering::Relaxed);
+                        mark.set();
+                    }
+                    done.store(round, Ordering::Release);
+                    while taken.load(Ordering::Acquire) < round {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            let mut slots = Vec::new();
+            for round in 1..=ROUNDS {
+                let mut seen = 0;
+                loop {
+                    let is_last = done.load(Ordering::Acquire) == round;
+                    slots.clear();
+                    board.take(&mut slots);
+                    if !slots.is_empty() {
+                        seen = delivered.load(Ordering::Relaxed);
+                    }
+                    if is_last {
+                        break;
+                    }
+                }
+                // Not an assertion at once: the other thread would wait for ever.
+                taken.store(
+                    if seen == 3 * round + 3 { round } else { usize::MAX },
+                    Ordering::Release,
+                );
+                assert_eq!(seen, 3 * round + 3, "round {round}");
+            }
+        });
+    }
 }

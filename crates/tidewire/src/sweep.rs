@@ -51,6 +51,8 @@ mod memo;
 mod poller;
 mod shard;
 mod talk;
+#[cfg(test)]
+mod tests;
 mod topics;
 mod wheel;
 

@@ -18,5 +18,6 @@ mod order;
 mod origins;
 mod slow_reader;
 mod support;
+mod sweep;
 mod transport;
 mod websocket;

@@ -87,3 +87,184 @@ impl Memos {
         self.scratch.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sweep::tests::{World, settle};
+    use proptest::prelude::*;
+    use tidewire_core::{Limits, Step};
+
+    const TOPICS: usize = 2;
+    const WIRES: [Wire; 3] = [Wire::Stream, Wire::Chunked, Wire::Socket];
+
+    #[derive(Debug, Clone)]
+    enum Operation {
+        Publish {
+            topic: usize,
+            count: usize,
+            bytes: usize,
+            is_delivered: bool,
+        },
+        Join {
+            topic: usize,
+            wire: usize,
+        },
+        Leave(usize),
+        /// Serves one reader from a memo; so many of its entries get through.
+        Visit {
+            reader: usize,
+            begun: usize,
+        },
+        Clear,
+    }
+
+    fn operation() -> impl Strategy<Value = Operation> {
+        let bytes = prop_oneof![4 => 0..60_usize, 1 => 300..400_usize, 1 => Just(70_000)];
+        prop_oneof![
+            4 => (0..TOPICS, 1..5_usize, bytes, any::<bool>()).prop_map(
+                |(topic, count, bytes, is_delivered)| Operation::Publish {
+                    topic, count, bytes, is_delivered,
+                },
+            ),
+            2 => (0..TOPICS, 0..WIRES.len())
+                .prop_map(|(topic, wire)| Operation::Join { topic, wire }),
+            1 => (0..8_usize).prop_map(Operation::Leave),
+            8 => (0..8_usize, prop_oneof![3 => Just(usize::MAX), 1 => 0..3_usize])
+                .prop_map(|(reader, begun)| Operation::Visit { reader, begun }),
+            1 => Just(Operation::Clear),
+        ]
+    }
+
+    /// One that is served from memos, and its twin, which only ever takes its own steps.
+    struct Reader {
+        session: Session,
+        twin: Session,
+        wire: Wire,
+        heard: Vec<u8>,
+        // What the twin has got: the place of each entry, and its bytes.
+        own: Vec<(Sequence, Vec<u8>)>,
+    }
+
+    impl Reader {
+        async fn join(world: &World, topic: usize, wire: Wire) -> Self {
+            let [mut session, mut twin] =
+                [world.session(topic..topic + 1).await, world.session(topic..topic + 1).await];
+            let mut news = News::default();
+            for session in [&mut session, &mut twin] {
+                // It says that it is live.
+                while session.step(&mut news) != Step::Quiet {
+                    assert!(news.entries.is_empty());
+                }
+            }
+            Self { session, twin, wire, heard: Vec::new(), own: Vec::new() }
+        }
+
+        /// As the shard does it. Tells whether there was anything.
+        async fn visit(&mut self, memos: &mut Memos, begun: usize) -> bool {
+            let mut news = News::default();
+            let sole = self.session.sole().map(|(tail, after)| (Arc::clone(tail), after));
+            let memo = sole.as_ref().and_then(|(tail, after)| {
+                memos.of(tail, self.wire, *after, &self.session, &mut news)
+            });
+            let Some(memo) = memo else { return self.step(begun).await };
+            let begun = begun.min(memo.chunk.count());
+            for index in 0..begun {
+                self.heard.extend_from_slice(&self.wire.entry(memo.chunk.entry(index).unwrap()));
+            }
+            if begun == memo.chunk.count() {
+                assert!(self.heard.ends_with(memo.chunk.bytes()));
+                self.session.advance_sole(memo.through);
+            } else if let Some(last) = begun.checked_sub(1) {
+                self.session.advance_sole(memo.chunk.entry(last).unwrap().entry().sequence);
+            }
+            sole.is_some_and(|before| self.session.sole().is_none_or(|now| now.1 > before.1))
+        }
+
+        async fn step(&mut self, begun: usize) -> bool {
+            let mut news = News::default();
+            match self.session.step(&mut news) {
+                Step::Quiet => return false,
+                Step::Past => self.session.past(&mut news).await.unwrap(),
+                Step::News => {}
+            }
+            let begun = begun.min(news.entries.len());
+            for framed in &news.entries[..begun] {
+                self.heard.extend_from_slice(&self.wire.entry(framed));
+            }
+            self.session.give_back(&news, begun);
+            true
+        }
+
+        /// Exactly what the twin's own steps gave it, up to the same place.
+        async fn check(&mut self) {
+            while let Some(news) = self.twin.ready().await.unwrap() {
+                let framed = news.entries.iter();
+                let wire = self.wire;
+                self.own.extend(framed.map(|one| (one.entry().sequence, wire.entry(one).to_vec())));
+            }
+            let place = self.session.sole().map(|(_, place)| place);
+            let mut expected = Vec::new();
+            for (sequence, bytes) in &self.own {
+                if place.map_or(expected.len() >= self.heard.len(), |place| *sequence > place) {
+                    break;
+                }
+                expected.extend_from_slice(bytes);
+            }
+            assert!(self.heard == expected, "{:?} at {place:?}", self.wire);
+        }
+    }
+
+    async fn run(operations: Vec<Operation>) {
+        let limits = Limits {
+            tail_entries_max: 6,
+            tail_bytes_max: 100_000,
+            step_bytes_max: 150,
+            ..Limits::default()
+        };
+        let world = World::new(&limits);
+        let (mut readers, mut memos) = (Vec::<Reader>::new(), Memos::default());
+        for operation in operations {
+            match operation {
+                Operation::Publish { topic, count, bytes, is_delivered } => {
+                    world.publish(topic, count, bytes).await;
+                    if is_delivered {
+                        settle().await;
+                    }
+                }
+                Operation::Join { topic, wire } if readers.len() < 8 => {
+                    settle().await;
+                    readers.push(Reader::join(&world, topic, WIRES[wire]).await);
+                }
+                Operation::Leave(reader) if reader < readers.len() => {
+                    readers.remove(reader);
+                }
+                Operation::Visit { reader, begun } if reader < readers.len() => {
+                    readers[reader].visit(&mut memos, begun).await;
+                    readers[reader].check().await;
+                }
+                Operation::Clear => memos.clear(),
+                _ => {}
+            }
+        }
+        settle().await;
+        for reader in &mut readers {
+            while reader.visit(&mut memos, usize::MAX).await {}
+            reader.check().await;
+            let whole: usize = reader.own.iter().map(|(_, bytes)| bytes.len()).sum();
+            assert_eq!(reader.heard.len(), whole, "and at the end all of it");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_memo_gives_what_the_sessions_own_steps_would_have_given(
+            operations in prop::collection::vec(operation(), 1..60),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(run(operations));
+        }
+    }
+}

@@ -170,3 +170,136 @@ impl Topics {
 fn address(tail: &Arc<Tail>) -> usize {
     Arc::as_ptr(tail) as usize
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sweep::tests::{World, settle};
+    use proptest::prelude::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    const TOPICS: usize = 3;
+    const MEMBERS: u32 = 6;
+
+    #[derive(Debug, Clone)]
+    enum Operation {
+        Enter(usize, u32),
+        Leave(usize, u32),
+        Publish(usize),
+        Begin,
+        /// So many visits, and then others come first.
+        Walk(usize),
+    }
+
+    fn operation() -> impl Strategy<Value = Operation> {
+        let place = || (0..TOPICS, 0..MEMBERS);
+        prop_oneof![
+            4 => place().prop_map(|(topic, member)| Operation::Enter(topic, member)),
+            3 => place().prop_map(|(topic, member)| Operation::Leave(topic, member)),
+            2 => (0..TOPICS).prop_map(Operation::Publish),
+            3 => Just(Operation::Begin),
+            4 => (1..4_usize).prop_map(Operation::Walk),
+        ]
+    }
+
+    /// The members, and who of them has not looked at a topic since its last news.
+    struct Model {
+        world: World,
+        tails: Vec<Arc<Tail>>,
+        topics: Topics,
+        inside: BTreeMap<(usize, u32), Membership>,
+        owed: BTreeSet<(usize, u32)>,
+        // Of a topic's number, which of the tails it is; a number is used again.
+        numbers: BTreeMap<u32, usize>,
+    }
+
+    impl Model {
+        fn enter(&mut self, topic: usize, member: u32) {
+            if self.inside.contains_key(&(topic, member)) {
+                return;
+            }
+            let membership = self.topics.enter(&self.tails[topic], member);
+            self.numbers.insert(membership.topic, topic);
+            self.inside.insert((topic, member), membership);
+        }
+
+        fn leave(&mut self, topic: usize, member: u32) {
+            let Some(left) = self.inside.remove(&(topic, member)) else { return };
+            self.owed.remove(&(topic, member));
+            if let Some(moved) = self.topics.leave(left) {
+                let place = self.inside.get_mut(&(topic, moved.member)).unwrap();
+                assert_eq!(*place, moved.from, "it was where it is said to have been");
+                *place = moved.to;
+                if moved.is_missed {
+                    self.owed.remove(&(topic, moved.member));
+                }
+            }
+        }
+
+        fn walk(&mut self, mut left: usize) {
+            while let Some(number) = self.topics.turn() {
+                loop {
+                    if left == 0 {
+                        return self.topics.pause(number);
+                    }
+                    let Visit::Member(member) = self.topics.visit(number) else { break };
+                    left -= 1;
+                    let topic = self.numbers[&number];
+                    assert!(self.inside.contains_key(&(topic, member)), "only members are visited");
+                    self.owed.remove(&(topic, member));
+                }
+            }
+        }
+
+        async fn run(&mut self, operation: Operation) {
+            match operation {
+                Operation::Enter(topic, member) => self.enter(topic, member),
+                Operation::Leave(topic, member) => self.leave(topic, member),
+                Operation::Publish(topic) => {
+                    self.world.publish(topic, 1, 1).await;
+                    settle().await;
+                    let members = self.inside.keys().filter(|(have, _)| *have == topic);
+                    self.owed.extend(members.copied().collect::<Vec<_>>());
+                }
+                Operation::Begin => self.topics.begin_walks(),
+                Operation::Walk(visits) => self.walk(visits),
+            }
+            for (&(topic, member), place) in &self.inside {
+                let have = &self.topics.topics[place.topic as usize];
+                assert!(Arc::ptr_eq(&have.tail, &self.tails[topic]));
+                assert_eq!(have.members[place.position as usize], member);
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+        #[test]
+        fn after_a_mark_each_member_is_visited(
+            operations in prop::collection::vec(operation(), 1..80),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let world = World::new(&tidewire_core::Limits::default());
+                let session = world.session(0..TOPICS).await;
+                let tails: Vec<_> = session.tails().cloned().collect();
+                let (inside, owed, numbers) = Default::default();
+                let topics = Topics::new(Waker::noop().clone());
+                let mut model = Model { world, tails, topics, inside, owed, numbers };
+                for operation in operations {
+                    model.run(operation).await;
+                }
+                model.topics.begin_walks();
+                model.walk(usize::MAX);
+                assert!(model.topics.is_quiet());
+                assert!(model.owed.is_empty(), "never visited: {:?}", model.owed);
+                let inside: Vec<_> = model.inside.keys().copied().collect();
+                for (topic, member) in inside {
+                    model.leave(topic, member);
+                }
+                assert!(model.topics.topics.is_empty() && model.topics.by_tail.is_empty());
+            });
+        }
+    }
+}
