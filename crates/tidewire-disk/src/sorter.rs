@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// About how many bytes of records are gathered at a time.
-const STRETCH_BYTES: u64 = 32 * 1024 * 1024;
+const STRETCH_BYTES: u64 = 16 * 1024 * 1024;
 /// But a file is not read more often than this, however large it has grown.
 const STRETCHES_MAX: u64 = 16;
 
