@@ -2,16 +2,16 @@
 
 .DEFAULT_GOAL := menu
 .NOTPARALLEL:
-.PHONY: menu dev test build lint fmt clippy unit doc arrows browser deny audit needs clean
+.PHONY: menu dev test build lint fmt clippy unit doc arrows guard guard-update browser deny audit needs clean
 
 menu:             ## list this menu
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 dev:              ## build and run `tidewire dev`: a server on this machine, with a page to try it
 	@scripts/install-build-needs.sh
 	cargo run --locked --release --bin tidewire -- dev
 
-test: needs lint doc build unit browser  ## everything that CI checks, from a clean clone
+test: needs lint doc build unit guard browser  ## everything that CI checks, from a clean clone
 
 build:            ## the binary, unoptimised: target/debug/tidewire
 	cargo build --locked --bin tidewire
@@ -33,6 +33,13 @@ doc:              ## the Rust documentation, with every warning an error
 unit:             ## the Rust tests, those in the documentation included
 	cargo test --locked --workspace
 
+guard:            ## instructions of the hot paths, counted by valgrind, beside the baseline
+	node --test scripts/guard/compare.test.mjs
+	node scripts/guard/guard.mjs
+
+guard-update:     ## makes what is counted now the baseline
+	node scripts/guard/guard.mjs --update
+
 browser: build    ## the built binary in a real browser
 	npm test --workspace packages/browser-tests
 
@@ -45,7 +52,7 @@ audit:            ## known vulnerabilities (fetches the advisory database)
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
 	cargo deny --locked check advisories
 
-needs:            ## install what the tests need: a C compiler, Chromium, npm packages
+needs:            ## install what the tests need: a C compiler, valgrind, Chromium, npm packages
 	scripts/install-test-needs.sh
 
 clean:            ## remove what was built

@@ -47,6 +47,8 @@ use crate::{
 
 mod chunk;
 mod conn;
+#[cfg(test)]
+mod guard;
 mod memo;
 mod poller;
 mod shard;
@@ -188,6 +190,12 @@ impl Inbox {
     fn take(&self) -> (Vec<(std::net::TcpStream, Arrived)>, Vec<Done>) {
         let Items { arrivals, done } = std::mem::take(&mut *self.lock());
         (arrivals, done)
+    }
+
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        let items = self.lock();
+        items.arrivals.is_empty() && items.done.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, Items> {

@@ -117,6 +117,19 @@ impl Shard {
         }
     }
 
+    /// Does what there is to do, and comes back where [`run`](Self::run) would sleep.
+    #[cfg(test)]
+    pub(super) fn work(&mut self) -> io::Result<()> {
+        loop {
+            let is_busy = self.round();
+            self.poller.poll(&mut self.readiness)?;
+            if !is_busy && self.readiness.is_empty() && self.inbox.is_empty() {
+                self.memos.clear();
+                return Ok(());
+            }
+        }
+    }
+
     /// How long until a timer comes.
     fn next_timer(&self) -> Option<Duration> {
         let at = Duration::from_millis(u64::from(self.wheel.next()?) * TICK_MS);
