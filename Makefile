@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := menu
 .NOTPARALLEL:
-.PHONY: menu dev test build lint fmt clippy unit doc arrows guard guard-update browser deny audit needs clean
+.PHONY: menu dev test build lint fmt clippy unit tasks doc arrows guard guard-update browser deny audit needs clean
 
 menu:             ## list this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,7 +11,7 @@ dev:              ## build and run `tidewire dev`: a server on this machine, wit
 	@scripts/install-build-needs.sh
 	cargo run --locked --release --bin tidewire -- dev
 
-test: needs lint doc build unit guard browser  ## everything that CI checks, from a clean clone
+test: needs lint doc build unit tasks guard browser  ## everything that CI checks, from a clean clone
 
 build:            ## the binary, unoptimised: target/debug/tidewire
 	cargo build --locked --bin tidewire
@@ -32,6 +32,9 @@ doc:              ## the Rust documentation, with every warning an error
 
 unit:             ## the Rust tests, those in the documentation included
 	cargo test --locked --workspace
+
+tasks:            ## the promises once more, with a task for each connection instead of the sweep
+	TIDEWIRE_TEST_SWEEP=off cargo test --locked -p tidewire --test promises
 
 guard:            ## instructions of the hot paths, counted by valgrind, beside the baseline
 	node --test scripts/guard/compare.test.mjs

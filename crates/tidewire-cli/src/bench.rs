@@ -6,10 +6,14 @@
 //!
 //! | Part | What |
 //! |---|---|
-//! | `fanout` `idle` | the scenarios |
+//! | `fanout` `idle` `storm` `publish` `mixed` | the scenarios |
+//! | `budgets` | all of them, against the project's limits |
 //! | `run` `drive` `side` | what they share: floor → target → floor, publishing, who is loaded |
 //! | `load` `door` `frames` `marker` | connections on one thread, and what is found in their bytes |
-//! | `floor` `child` `probe` | the yardstick, processes, and what they cost |
+//! | `fleet` | more load processes, past 19,000 sockets |
+//! | `writers` `tls` | connections that publish in a closed loop; subscribers over TLS |
+//! | `floor` `disk` | the yardsticks |
+//! | `child` `probe` | processes, and what they cost |
 //! | `tally` `histogram` `timeline` | the books: pure, and tested with what must fail |
 //! | `phase` `report` `picture` | what it came to |
 //! | `clock` | the only place that asks for the time |
@@ -22,12 +26,14 @@
     reason = "counts and nanoseconds of one run"
 )]
 
+mod budgets;
 mod child;
 mod clock;
 mod disk;
 mod door;
 mod drive;
 mod fanout;
+mod fleet;
 mod floor;
 mod frames;
 mod histogram;
@@ -45,6 +51,7 @@ mod side;
 mod storm;
 mod tally;
 mod timeline;
+mod tls;
 mod writers;
 
 use std::process::ExitCode;
@@ -73,6 +80,13 @@ enum Scenario {
     Storm(storm::StormArgs),
     Publish(publish::PublishArgs),
     Mixed(mixed::MixedArgs),
+    Budgets(budgets::BudgetsArgs),
+    /// A share of the load, by lines on stdin and stdout
+    #[command(hide = true)]
+    Load,
+    /// Subscribers over TLS, by lines on stdin and stdout
+    #[command(hide = true)]
+    TlsLoad,
     /// The yardstick: a server that does nothing but accept and send
     #[command(hide = true)]
     FloorServer,
@@ -95,6 +109,9 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         Scenario::Storm(args) => storm::run(args),
         Scenario::Publish(args) => publish::run(args),
         Scenario::Mixed(args) => mixed::run(args),
+        Scenario::Budgets(args) => budgets::run(args),
+        Scenario::Load => fleet::work(),
+        Scenario::TlsLoad => tls::work(),
         Scenario::FloorServer => {
             child::end_with_parent()?;
             floor::serve().map(|()| ExitCode::SUCCESS)

@@ -268,6 +268,13 @@ impl Session {
         }
     }
 
+    /// After [`Step::Past`]: is it still so? Another reader may have brought into the tails what was
+    /// missing there.
+    #[must_use]
+    pub fn needs_past(&self) -> bool {
+        self.subscriptions.iter().any(|have| have.is_behind() && !have.reaches())
+    }
+
     /// Puts one page of the log into `news`, for one of those who must read it, in turn. It may be
     /// empty. Those who were live once and fell behind read together with the other live ones, so
     /// that their order stays the log's. Cancel-safe, as [`next`](Self::next).

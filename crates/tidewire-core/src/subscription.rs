@@ -91,7 +91,7 @@ impl Subscription {
         if !self.lane.kept || self.cursor >= bounds.newest || self.from_start {
             return Ok(continuity);
         }
-        if self.tails.iter().all(|tail| tail.reaches(self.cursor)) {
+        if self.reaches() {
             // Whatever retention took, other readers keep it alive here.
             return Ok(continuity);
         }
@@ -200,6 +200,11 @@ impl Subscription {
     /// Do the tails begin above the cursor?
     pub(crate) fn is_behind(&self) -> bool {
         self.behind
+    }
+
+    /// Do the tails hold everything above the cursor?
+    pub(crate) fn reaches(&self) -> bool {
+        self.tails.iter().all(|tail| tail.reaches(self.cursor))
     }
 
     /// True once: when everything up to `position` was yielded for the first time.

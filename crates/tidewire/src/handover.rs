@@ -9,11 +9,13 @@
 //! to be written.
 
 use std::{
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::SystemTime,
+    task::{Poll, ready},
+    time::{Duration, SystemTime},
 };
 
 use axum::{body::Body, extract::Request, response::Response};
@@ -22,7 +24,10 @@ use http::{Version, header};
 use tokio::{io, net::TcpStream, sync::Notify};
 use tokio_rustls::server::TlsStream;
 
-use crate::{places::Place, sweep::Sweep};
+use crate::{io::Deadlines, places::Place, sweep::Sweep};
+
+/// Bytes asked of a connection at once.
+const READ_BYTES: usize = 4 * 1024;
 
 /// Bytes in and out, of whatever kind.
 pub(crate) trait Io: io::AsyncRead + io::AsyncWrite + Unpin + Send {}
@@ -53,6 +58,26 @@ impl Stream {
             Self::Tls(stream) => stream,
         }
     }
+
+    pub(crate) fn into_deadlines(self, slow_reader_timeout: Duration) -> Deadlines<Box<dyn Io>> {
+        Deadlines::new(self.into_io(), BytesMut::new(), slow_reader_timeout)
+    }
+}
+
+/// Reads what there is, at most a few KiB, and hands it on; 0 at the end. Cancel-safe. The buffer
+/// is there only while bytes are: nothing is kept for a connection that says nothing.
+pub(crate) async fn read_some(
+    io: &mut (impl io::AsyncRead + Unpin),
+    mut take: impl FnMut(&[u8]),
+) -> io::Result<usize> {
+    std::future::poll_fn(|cx| {
+        let mut space = [0; READ_BYTES];
+        let mut read = io::ReadBuf::new(&mut space);
+        ready!(Pin::new(&mut *io).poll_read(cx, &mut read))?;
+        take(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    })
+    .await
 }
 
 impl From<TcpStream> for Stream {

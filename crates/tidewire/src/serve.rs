@@ -49,6 +49,8 @@ const H2_STREAMS_MAX: u32 = 250;
 const ACCEPT_REST: Duration = Duration::from_millis(20);
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4), and nothing else does.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Bytes of one connection that the kernel takes and cannot send yet.
+const UNSENT_BYTES: u32 = 32 * 1024;
 /// Bytes asked of a connection at first: a request head, usually.
 const FIRST_BYTES: usize = 1_024;
 
@@ -61,6 +63,7 @@ pub(crate) async fn serve(
     sweep: Option<Sweep>,
     shutdown: impl Future<Output = ()> + Send,
 ) {
+    set_options(&listener, app.hub.limits());
     let http = Http::new(app.hub.limits());
     let shared = Arc::new(Shared { app, router, tls, http, sweep });
     let (places, mut tasks) = (Arc::default(), JoinSet::new());
@@ -99,6 +102,21 @@ pub(crate) async fn leave(app: &App, mut tasks: JoinSet<()>) {
     };
     if timeout(app.hub.limits().drain_timeout, all_gone).await.is_err() {
         tracing::warn!(left = app.streams(), "some connections did not leave in time");
+    }
+}
+
+/// What is so for every connection. Set on the listener, whose connections inherit it (`tcp(7)`),
+/// because each option is a system call.
+fn set_options(listener: &TcpListener, limits: &Limits) {
+    let listener = SockRef::from(listener);
+    // An event must not wait for the one before it to be acknowledged.
+    let nodelay = listener.set_tcp_nodelay(true);
+    // A peer that vanished acknowledges nothing, and beats alone never fill the kernel's buffer.
+    let timeout = listener.set_tcp_user_timeout(Some(limits.slow_reader_timeout));
+    // What a peer that takes nothing costs the kernel.
+    let unsent = listener.set_tcp_notsent_lowat(UNSENT_BYTES);
+    if let Err(error) = nodelay.and(timeout).and(unsent) {
+        tracing::warn!(%error, "the listener's socket refuses an option: readers may be slower");
     }
 }
 
@@ -143,10 +161,6 @@ fn accept(
     tasks: &mut JoinSet<()>,
 ) {
     let limits = shared.app.hub.limits();
-    // An event must not wait for the one before it to be acknowledged.
-    let _ = stream.set_nodelay(true);
-    // A peer that vanished acknowledges nothing, and beats alone never fill the kernel's buffer.
-    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(limits.slow_reader_timeout));
     let Some(place) = Places::enter(places, peer.ip(), limits) else { return };
     let connection = Connection { shared: Arc::clone(shared), place };
     tasks.spawn(async move {
@@ -363,4 +377,79 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_inherits_the_listeners_options() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let limits = Limits { slow_reader_timeout: Duration::from_secs(7), ..Limits::default() };
+        set_options(&listener, &limits);
+        let address = listener.local_addr().unwrap();
+        let (accepted, connected) = tokio::join!(listener.accept(), TcpStream::connect(address));
+        let (accepted, _) = accepted.unwrap();
+        let _connected = connected.unwrap();
+        let socket = SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)));
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT_BYTES);
+    }
+
+    #[tokio::test]
+    async fn the_first_bytes_tell_which_http_it_is() {
+        for (said, is_h2) in [
+            ("GET / HTTP/1.1\r\n", Some(false)),
+            ("P", None),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r", None),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nmore", Some(true)),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r!", Some(false)),
+            ("PUT", Some(false)),
+            ("", None),
+        ] {
+            // At once, and byte by byte.
+            for size in [said.len().max(1), 1] {
+                let mut io = said.as_bytes().chunks(size).fold(Pieces::none(), Pieces::then);
+                match (sniff(&mut io).await, is_h2) {
+                    (Ok((found, first)), Some(is_h2)) => {
+                        assert_eq!(found, is_h2, "{said:?}");
+                        assert!(said.as_bytes().starts_with(&first), "{said:?}");
+                    }
+                    (Err(error), None) => {
+                        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{said:?}");
+                    }
+                    (found, _) => panic!("{said:?}: {found:?}"),
+                }
+            }
+        }
+    }
+
+    /// Bytes that come in pieces, and then the end.
+    struct Pieces(std::collections::VecDeque<Vec<u8>>);
+
+    impl Pieces {
+        fn none() -> Self {
+            Self(std::collections::VecDeque::new())
+        }
+
+        fn then(mut self, piece: &[u8]) -> Self {
+            self.0.push_back(piece.to_vec());
+            self
+        }
+    }
+
+    impl AsyncRead for Pieces {
+        fn poll_read(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            buf: &mut tokio::io::ReadBuf<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            if let Some(piece) = self.0.pop_front() {
+                buf.put_slice(&piece);
+            }
+            std::task::Poll::Ready(Ok(()))
+        }
+    }
 }

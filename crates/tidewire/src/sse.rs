@@ -16,16 +16,12 @@ use futures_util::stream::{self, Stream};
 use http::{HeaderMap, HeaderValue, Method, Version, header};
 use tidewire_core::{Begun, Session};
 use tidewire_proto::{After, Continuity, Next, WireError, sse};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, split},
-    sync::mpsc,
-    time::timeout,
-};
+use tokio::{io::AsyncWriteExt, sync::mpsc, time::timeout};
 
 use crate::{
     answer::Refused,
     app::{App, StreamGuard, restarting},
-    handover::{self, Stream as Connection, Taken},
+    handover::{self, Io, Stream as Connection, Taken},
     io::Deadlines,
     query::Query,
     sweep::Arrival,
@@ -128,38 +124,43 @@ fn stream_on(taken: Taken, begun: Open, wire: Wire) {
             sweep.receive(Arrival { stream, wire, session, first, input, place, guard });
         }
         (stream, _) => {
-            let events = EventStream::new(begun, wire);
+            // Boxed, because a future that holds it holds it twice.
+            let events = Box::new(EventStream::new(begun, wire));
+            let io = Box::new(stream.into_deadlines(events.limits().slow_reader_timeout));
             tokio::spawn(async move {
                 let _place = place;
-                write_all(stream, head, events).await;
+                write_all(io, head, events).await;
             });
         }
     }
 }
 
 /// Writes a stream to the end, or until the peer is gone.
-async fn write_all(stream: Connection, head: Bytes, mut events: EventStream) {
-    let limit = events.limits().slow_reader_timeout;
-    let io = Deadlines::new(stream.into_io(), bytes::BytesMut::new(), limit);
-    let (mut reader, mut writer) = split(io);
-    let written = async {
-        writer.write_all(&head).await?;
-        while let Some(chunk) = events.next().await {
-            writer.write_all(&chunk).await?;
-            writer.flush().await?;
+async fn write_all(mut io: Box<Deadlines<Box<dyn Io>>>, head: Bytes, mut events: Box<EventStream>) {
+    let mut chunk = head;
+    loop {
+        let written = async {
+            io.write_all(&chunk).await?;
+            io.flush().await
+        };
+        if let Err(error) = written.await {
+            return tracing::debug!(%error, "an event stream ended early");
         }
-        writer.shutdown().await
-    };
-    let gone = async {
-        let mut ignored = [0; 64];
-        while reader.read(&mut ignored).await.is_ok_and(|count| count > 0) {}
-    };
-    tokio::select! {
-        written = written => if let Err(error) = written {
-            tracing::debug!(%error, "an event stream ended early");
-        },
-        () = gone => {}
+        let next = tokio::select! {
+            next = events.next() => next,
+            () = gone(&mut io) => return,
+        };
+        match next {
+            Some(next) => chunk = next,
+            None => return drop(io.shutdown().await),
+        }
     }
+}
+
+/// Waits until the peer has closed. What else it sends is passed over: there is no other answer on
+/// this connection.
+async fn gone(io: &mut Deadlines<Box<dyn Io>>) {
+    while handover::read_some(io, |_| {}).await.is_ok_and(|count| count > 0) {}
 }
 
 /// The stream as the body of a response: who takes nothing is not asked for.

@@ -123,12 +123,12 @@ impl Sweep {
                 wakeup: Wakeup::new()?,
             });
             let shard = Shard::new(app.clone(), Arc::clone(&inbox), Handle::current())?;
-            let ended = running.clone();
-            let run = move || {
-                shard.run();
-                ended.send_modify(|running| *running -= 1);
-            };
             running.send_modify(|running| *running += 1);
+            let ends = Ends { inbox: Arc::clone(&inbox), running: running.clone() };
+            let run = move || {
+                let _ends = ends;
+                shard.run();
+            };
             thread::Builder::new().name(format!("tidewire-{number}")).spawn(run)?;
             inboxes.push(inbox);
         }
@@ -150,11 +150,18 @@ impl Sweep {
             Ok(stream) => stream,
             Err(error) => return tracing::warn!(%error, "a socket could not be handed over"),
         };
-        let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
-        let Some(inbox) = self.0.inboxes.get(turn % self.0.inboxes.len()) else { return };
         let arrived = Arrived { wire, session, first, input, place, guard };
-        inbox.lock().arrivals.push((stream, arrived));
-        inbox.wakeup.wake_by_ref();
+        let turn = self.0.turn.fetch_add(1, Ordering::Relaxed) % self.0.inboxes.len();
+        let in_turn = self.0.inboxes.iter().cycle().skip(turn).take(self.0.inboxes.len());
+        // A shard that has ended, which none should before the others, takes nobody in.
+        for inbox in in_turn {
+            let mut items = inbox.lock();
+            if !inbox.is_stopping() {
+                items.arrivals.push((stream, arrived));
+                drop(items);
+                return inbox.wakeup.wake_by_ref();
+            }
+        }
     }
 
     /// Ends the shards, and with them whatever is still open, and waits until they have ended.
@@ -171,6 +178,20 @@ impl Shards {
             inbox.is_stopping.store(true, Ordering::Release);
             inbox.wakeup.wake_by_ref();
         }
+    }
+}
+
+/// Says that a shard has ended, in whatever way.
+struct Ends {
+    inbox: Arc<Inbox>,
+    running: watch::Sender<usize>,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.inbox.is_stopping.store(true, Ordering::Release);
+        drop(self.inbox.take());
+        self.running.send_modify(|running| *running -= 1);
     }
 }
 

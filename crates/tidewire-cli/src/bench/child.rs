@@ -162,7 +162,7 @@ fn start(command: &mut Command, folder: Option<tempfile::TempDir>) -> anyhow::Re
 pub(crate) struct Worker {
     process: process::Child,
     input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    output: Option<BufReader<ChildStdout>>,
 }
 
 impl Worker {
@@ -175,7 +175,7 @@ impl Worker {
         command.arg(name).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().context("a load process")?;
         let input = process.stdin.take().context("its input")?;
-        let output = BufReader::new(process.stdout.take().context("its output")?);
+        let output = process.stdout.take().map(BufReader::new);
         Ok(Self { process, input, output })
     }
 
@@ -187,13 +187,19 @@ impl Worker {
         writeln!(self.input, "{line}").context("a load process is gone")
     }
 
+    /// Its output, for whoever reads it from now on instead of [`hear`](Self::hear).
+    pub(crate) fn output(&mut self) -> Option<BufReader<ChildStdout>> {
+        self.output.take()
+    }
+
     /// Waits for a line; an error that the process tells is one here.
     ///
     /// # Errors
     /// When the process is gone or has failed.
     pub(crate) fn hear(&mut self) -> anyhow::Result<serde_json::Value> {
         let mut line = String::new();
-        self.output.read_line(&mut line).context("a load process is gone")?;
+        let output = self.output.as_mut().context("somebody else reads")?;
+        output.read_line(&mut line).context("a load process is gone")?;
         let value: serde_json::Value =
             serde_json::from_str(&line).context("a load process is gone")?;
         match value["error"].as_str() {

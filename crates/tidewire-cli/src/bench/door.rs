@@ -79,6 +79,11 @@ impl Template {
         Ok(Self { address, host: host.to_owned(), path, socket })
     }
 
+    /// The template as it was read.
+    pub(crate) fn url(&self) -> String {
+        format!("{}://{}{}", if self.socket { "ws" } else { "http" }, self.host, self.path)
+    }
+
     /// Path and query for a topic and a place.
     pub(crate) fn path(&self, topic: &str, after: &str) -> String {
         fill(&self.path, topic, after)

@@ -59,12 +59,12 @@ pub(crate) fn publish_all(load: &mut Load, count: u64) -> anyhow::Result<()> {
 /// # Errors
 /// When a publisher's connection is gone.
 pub(crate) fn drain(load: &mut Load) -> anyhow::Result<()> {
-    let mut progress = (load.tally.delivered(), clock::now_ns());
-    while !load.tally.complete() || load.publishing() {
+    let mut progress = (load.delivered(), clock::now_ns());
+    while load.done() < load.tally.published() || load.publishing() {
         load.turn(None)?;
         let now = clock::now_ns();
-        if load.tally.delivered() > progress.0 {
-            progress = (load.tally.delivered(), now);
+        if load.delivered() > progress.0 {
+            progress = (load.delivered(), now);
         } else if now - progress.1 > PATIENCE {
             break;
         }
@@ -83,8 +83,9 @@ pub(crate) fn measure(
     seconds: f64,
     phase: &mut Phase,
 ) -> anyhow::Result<()> {
-    load.restart_clocks();
-    let (delivered, published) = (load.tally.delivered(), load.tally.published());
+    load.restart_clocks()?;
+    let (delivered, published) = (load.delivered(), load.tally.published());
+    let delivered_here = load.tally.delivered();
     let (machine, cpu, began) = (Machine::now(probe), probe.cpu(), clock::now_ns());
     let length = SECOND as f64 * seconds;
     let end = began + length as u64;
@@ -92,20 +93,23 @@ pub(crate) fn measure(
         Pacing::InFlight(most) => in_flight(load, most.max(1), end)?,
         Pacing::Rate(rate) => paced(load, rate, began, end)?,
     }
-    let backlog = load.tally.published() - load.tally.done();
-    let in_window = load.tally.delivered() - delivered;
+    let backlog = load.tally.published() - load.done();
+    let in_window = load.delivered() - delivered;
     let window = clock::now_ns() - began;
     drain(load)?;
     let wall = clock::now_ns() - began;
     let used = probe.cpu().since(&cpu);
     phase.others = phase.others.max(Machine::now(probe).others_since(&machine, wall));
-    let deliveries = (load.tally.delivered() - delivered) as f64;
+    let deliveries = (load.delivered() - delivered) as f64;
     let messages = (load.tally.published() - published) as f64;
     if !probe.is_empty() {
         phase.set("cpu_us", used as f64 / 1e3 / deliveries);
         phase.set("cpu_share", used as f64 / wall as f64);
     }
-    phase.set("bytes_per_delivery", load.bytes as f64 / deliveries);
+    phase.set(
+        "bytes_per_delivery",
+        load.bytes as f64 / (load.tally.delivered() - delivered_here) as f64,
+    );
     phase.set("deliveries", deliveries);
     phase.set("messages", messages);
     if let Pacing::Rate(rate) = pacing {
@@ -125,25 +129,30 @@ pub(crate) fn measure(
 }
 
 /// The books of a phase, closed.
-pub(crate) fn close(load: &Load, phase: &mut Phase) {
-    phase.set_latencies();
+///
+/// # Errors
+/// When a load process is gone.
+pub(crate) fn close(load: &mut Load, phase: &mut Phase) -> anyhow::Result<()> {
     phase.faults = load.faults();
     phase.gone = load.gone();
     phase.trouble = load.reasons();
+    load.close_others(phase)?;
+    phase.set_latencies();
+    Ok(())
 }
 
 fn in_flight(load: &mut Load, most: u64, end: u64) -> anyhow::Result<()> {
-    let mut progress = (load.tally.done(), clock::now_ns());
+    let mut progress = (load.done(), clock::now_ns());
     loop {
         let now = clock::now_ns();
         if now >= end {
             return Ok(());
         }
-        let room = most.saturating_sub(load.tally.published() - load.tally.done());
+        let room = most.saturating_sub(load.tally.published() - load.done());
         load.publish(room, |_| now)?;
         load.turn(Some(end))?;
-        if load.tally.done() > progress.0 {
-            progress = (load.tally.done(), now);
+        if load.done() > progress.0 {
+            progress = (load.done(), now);
         } else if now.saturating_sub(progress.1) > PATIENCE {
             return Ok(());
         }

@@ -105,7 +105,7 @@ pub(crate) fn run(args: &FanoutArgs) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// When a side cannot be loaded.
 pub(crate) fn measure(args: &FanoutArgs) -> anyhow::Result<Report> {
-    run::check(args.subscribers, args.topics)?;
+    run::check(args.subscribers, args.topics, args.output.per_process)?;
     let transport = args.target.transport(args.transport);
     let pacing = args.rate.map_or(Pacing::InFlight(args.in_flight), Pacing::Rate);
     let mut report = Report::new("fanout", setup(args, transport), &ROWS);
@@ -139,13 +139,13 @@ fn phase(
 ) -> anyhow::Result<Phase> {
     let bytes = args.bytes as usize;
     let side = run::side(floor, &args.target, transport, bytes)?;
-    let mut load = run::load(&side, args.topics, bytes, number)?;
+    let mut load = run::load(&side, args.topics, bytes, number, args.output.per_process)?;
     let mut phase = Phase::new(side.name, round);
     phase.set("connects_per_s", load.connect(args.subscribers, "now")?);
     load.add_publisher(side.way.clone())?;
     clock::rest(Duration::from_millis(100));
     drive::warm_up(&mut load)?;
     drive::measure(&mut load, &side.probe, pacing, args.seconds, &mut phase)?;
-    drive::close(&load, &mut phase);
+    drive::close(&mut load, &mut phase)?;
     Ok(phase)
 }

@@ -7,13 +7,15 @@ use clap::Args;
 use super::{
     clock,
     door::Transport,
+    drive,
     fanout::seconds,
     phase::Phase,
     picture,
-    probe::Machine,
+    probe::{Machine, Probe},
     report::{Report, Row, number, plain, row},
     run::{self, OutputArgs},
     side::TargetArgs,
+    tls,
 };
 
 const EXAMPLES: &str = "Examples:
@@ -39,6 +41,9 @@ pub(crate) struct IdleArgs {
     /// How deliveries would travel
     #[arg(long, value_enum, default_value = "sse")]
     pub(crate) transport: Transport,
+    /// Over TLS, with a certificate made for the run; no floor. Some thousands at most
+    #[arg(long, conflicts_with = "subscribe")]
+    pub(crate) tls: bool,
     #[command(flatten)]
     pub(crate) target: TargetArgs,
     #[command(flatten)]
@@ -70,17 +75,33 @@ pub(crate) fn run(args: &IdleArgs) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// When a side cannot be loaded.
 pub(crate) fn measure(args: &IdleArgs) -> anyhow::Result<Report> {
-    run::check(args.subscribers, 1)?;
+    run::check(args.subscribers, 1, args.output.per_process)?;
     let transport = args.target.transport(args.transport);
     let subscribers = number(f64::from(args.subscribers), 0);
-    let setup = format!("{subscribers} subscribers ({}), {} s", transport.name(), args.seconds);
+    let tls = if args.tls { ", over TLS" } else { "" };
+    let setup =
+        format!("{subscribers} subscribers ({}{tls}), {} s", transport.name(), args.seconds);
     let mut report = Report::new("idle", setup, &ROWS);
+    let output = OutputArgs { no_floor: args.output.no_floor || args.tls, ..args.output.clone() };
     let mut count = 0;
-    run::interleave(&args.output, &mut report, |floor, round| {
+    run::interleave(&output, &mut report, |floor, round| {
         count += 1;
-        phase(args, transport, floor, round, count)
+        if args.tls {
+            secure(args, transport, round)
+        } else {
+            phase(args, transport, floor, round, count)
+        }
     })?;
     Ok(report)
+}
+
+fn secure(args: &IdleArgs, transport: Transport, round: u32) -> anyhow::Result<Phase> {
+    let (server, mut worker, certificate) = tls::start(args.target.data.clone())?;
+    let mut phase = Phase::new("target", round);
+    watch(args, &server.probe(), &mut phase, || {
+        tls::connect(&mut worker, &server.url, &certificate, transport, args.subscribers)
+    })?;
+    Ok(phase)
 }
 
 fn phase(
@@ -91,21 +112,33 @@ fn phase(
     number: u32,
 ) -> anyhow::Result<Phase> {
     let side = run::side(floor, &args.target, transport, BYTES)?;
-    let mut load = run::load(&side, 1, BYTES, number)?;
+    let mut load = run::load(&side, 1, BYTES, number, args.output.per_process)?;
     let mut phase = Phase::new(side.name, round);
+    watch(args, &side.probe, &mut phase, || load.connect(args.subscribers, "now"))?;
+    load.turn(None)?;
+    drive::close(&mut load, &mut phase)?;
+    Ok(phase)
+}
+
+/// What a server costs before, while and after these subscribers connect.
+fn watch(
+    args: &IdleArgs,
+    probe: &Probe,
+    phase: &mut Phase,
+    connect: impl FnOnce() -> anyhow::Result<f64>,
+) -> anyhow::Result<()> {
     clock::rest(Duration::from_millis(300));
     let (empty, before, machine, began) =
-        (side.probe.memory(), side.probe.cpu(), Machine::now(&side.probe), clock::now_ns());
-    phase.set("connects_per_s", load.connect(args.subscribers, "now")?);
-    let connected = side.probe.cpu();
+        (probe.memory(), probe.cpu(), Machine::now(probe), clock::now_ns());
+    phase.set("connects_per_s", connect()?);
+    let connected = probe.cpu();
     clock::rest(REST);
-    let (full, resting, rest_began) = (side.probe.memory(), side.probe.cpu(), clock::now_ns());
+    let (full, resting, rest_began) = (probe.memory(), probe.cpu(), clock::now_ns());
     clock::rest(Duration::from_secs_f64(args.seconds));
-    load.turn(None)?;
-    if !side.probe.is_empty() {
+    if !probe.is_empty() {
         let each = f64::from(args.subscribers);
         let grown = |full: u64, empty: u64| (full as f64 - empty as f64) / each;
-        let idle = side.probe.cpu().since(&resting) as f64;
+        let idle = probe.cpu().since(&resting) as f64;
         phase.set("connect_cpu_us", connected.since(&before) as f64 / 1e3 / each);
         phase.set("resident_bytes", grown(full.resident, empty.resident));
         if full.proportional > 0 && empty.proportional > 0 {
@@ -114,9 +147,6 @@ fn phase(
         phase.set("idle_resident_mib", empty.resident as f64 / f64::from(1 << 20));
         phase.set("idle_cpu_percent", idle * 100.0 / (clock::now_ns() - rest_began) as f64);
     }
-    phase.others = Machine::now(&side.probe).others_since(&machine, clock::now_ns() - began);
-    phase.faults = load.faults();
-    phase.gone = load.gone();
-    phase.trouble = load.reasons();
-    Ok(phase)
+    phase.others = Machine::now(probe).others_since(&machine, clock::now_ns() - began);
+    Ok(())
 }

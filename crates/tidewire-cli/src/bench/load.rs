@@ -30,14 +30,18 @@ pub(crate) use self::{
 use super::{
     clock::{self, SECOND},
     door::Door,
+    fleet::Fleet,
     histogram::Histogram,
     marker::{self, Marker},
+    phase::Phase,
     tally::{Faults, Tally},
     timeline::Timeline,
 };
 
 /// Tokens from here on are publishers.
 const PUBLISHERS: u64 = 1 << 32;
+/// Another load process has said something.
+const WAKE: u64 = u64::MAX;
 /// Events taken at once.
 const EVENTS: usize = 1_024;
 /// Connections that are on their way at a time: below every listen backlog.
@@ -60,6 +64,8 @@ pub(crate) struct Shape {
     pub(crate) base: u64,
     /// Number of the first connection, for its source address.
     pub(crate) first: u32,
+    /// Most subscribers of this process; more of them get processes of their own.
+    pub(crate) per_process: u32,
 }
 
 /// All connections of a phase, and the books.
@@ -69,6 +75,7 @@ pub(crate) struct Load {
     shape: Shape,
     subscribers: Subscribers,
     publishers: Vec<Publisher>,
+    fleet: Fleet,
     pub(crate) tally: Tally,
     pub(crate) latency: Histogram,
     pub(crate) timeline: Timeline,
@@ -92,8 +99,12 @@ impl Load {
     /// # Errors
     /// When the kernel has no epoll set left.
     pub(crate) fn new(shape: Shape) -> anyhow::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("no epoll set")?;
+        let fleet = Fleet::new()?;
+        socket::watch(&epoll, fleet.wake(), WAKE)?;
         Ok(Self {
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC).context("no epoll set")?,
+            epoll,
+            fleet,
             events: Vec::with_capacity(EVENTS),
             subscribers: Subscribers::default(),
             publishers: Vec::new(),
@@ -113,6 +124,21 @@ impl Load {
     /// # Errors
     /// When not all of them stand in the end: how many do, and why the others do not.
     pub(crate) fn connect(&mut self, count: u32, after: &str) -> anyhow::Result<f64> {
+        let began = clock::now_ns();
+        let here = count.min(self.shape.per_process);
+        let mut first = here;
+        while first < count {
+            let share = (count - first).min(self.shape.per_process);
+            let shape = Shape { first: self.shape.first + first, ..self.shape.clone() };
+            self.fleet.begin(&shape, share, after)?;
+            first += share;
+        }
+        self.connect_here(here, after)?;
+        self.fleet.connected()?;
+        Ok(f64::from(count) / clock::seconds(clock::now_ns() - began).max(1e-9))
+    }
+
+    fn connect_here(&mut self, count: u32, after: &str) -> anyhow::Result<()> {
         let began = clock::now_ns();
         let (mut dialled, mut standing, mut progress) = (0, self.subscribers.standing(), began);
         let all = standing + count;
@@ -143,7 +169,7 @@ impl Load {
                 );
             }
         }
-        Ok(f64::from(count) / clock::seconds(clock::now_ns() - began).max(1e-9))
+        Ok(())
     }
 
     /// From now on, connections are made that do not read (`true`), or that do.
@@ -245,6 +271,7 @@ impl Load {
             let (token, flags) = (event.data.u64(), event.flags);
             match u32::try_from(token) {
                 Ok(who) => self.subscriber(who, flags),
+                Err(_) if token == WAKE => {}
                 Err(_) => self.publisher((token - PUBLISHERS) as usize)?,
             }
         }
@@ -275,14 +302,39 @@ impl Load {
     /// Ends every subscriber's connection; the books begin anew at `base`.
     pub(crate) fn drop_subscribers(&mut self, base: u64) {
         self.subscribers.cut();
+        self.fleet.cut();
+        self.shape.base = base;
         self.tally = Tally::new(base, self.shape.topics);
     }
 
     /// Forgets latencies and deliveries over time: what was measured so far was for warming up.
-    pub(crate) fn restart_clocks(&mut self) {
+    ///
+    /// # Errors
+    /// When a load process is gone.
+    pub(crate) fn restart_clocks(&mut self) -> anyhow::Result<()> {
+        self.fleet.restart_clocks()?;
         self.latency = Histogram::default();
         self.timeline = Timeline::starting(clock::now_ns());
         self.bytes = 0;
+        Ok(())
+    }
+
+    /// Messages that have reached everybody, in every process.
+    pub(crate) fn done(&self) -> u64 {
+        self.fleet.done().map_or(self.tally.done(), |there| there.min(self.tally.done()))
+    }
+
+    /// Deliveries in every process.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.tally.delivered() + self.fleet.delivered()
+    }
+
+    /// The books of the other processes, closed and added.
+    ///
+    /// # Errors
+    /// When one of them is gone.
+    pub(crate) fn close_others(&mut self, phase: &mut Phase) -> anyhow::Result<()> {
+        self.fleet.close(self.tally.published(), phase)
     }
 
     /// The books, closed: everything that has not come by now is lost.

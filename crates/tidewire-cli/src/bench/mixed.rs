@@ -42,10 +42,10 @@ const SOCKETS_PER: u32 = 10;
 /// A number that no sequence of a run reaches.
 const NO_END: u64 = 1 << 39;
 
-/// A paced fan-out to readers on event streams and WebSockets, with publishers beside them; first
-/// without hostile readers, then with: 1 % that never read and 1 % that read a byte a second.
+/// Everything at once, and hostile readers: do the healthy ones notice?
 ///
-/// Only for the bench's own server.
+/// A paced fan-out to readers on event streams and WebSockets, with publishers beside them; first
+/// without hostile readers, then with: 1 % that never read and 1 % that read a byte a second. Only for the bench's own server.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct MixedArgs {
@@ -99,7 +99,7 @@ pub(crate) fn measure(args: &MixedArgs) -> anyhow::Result<Report> {
         bail!("mixed loads the bench's own server only: it needs both transports");
     }
     let sockets = args.subscribers / SOCKETS_PER + 1;
-    run::check(args.subscribers + sockets + hostile(args), 1)?;
+    run::check(args.subscribers + sockets + hostile(args), 1, u32::MAX)?;
     let subscribers = number(f64::from(args.subscribers), 0);
     let setup = format!(
         "{subscribers} on event streams, {sockets} on WebSockets, {WRITERS} publishers, {} bytes, {} messages a second, {} s each",
@@ -125,7 +125,7 @@ fn hostile(args: &MixedArgs) -> u32 {
 fn round_of(args: &MixedArgs, round: u32) -> anyhow::Result<[Phase; 2]> {
     let bytes = args.bytes as usize;
     let side = Side::target(&args.target, Transport::Sse)?;
-    let mut load = run::load(&side, 1, bytes, round)?;
+    let mut load = run::load(&side, 1, bytes, round, u32::MAX)?;
     load.connect(args.subscribers, "now")?;
     let sockets = Sockets::start(&side, args, round)?;
     load.add_publisher(side.way.clone())?;
@@ -139,7 +139,7 @@ fn round_of(args: &MixedArgs, round: u32) -> anyhow::Result<[Phase; 2]> {
     clock::rest(Duration::from_millis(200));
     let sockets = sockets.stop(load.tally.published())?;
     without.set_latencies();
-    drive::close(&load, &mut with);
+    drive::close(&mut load, &mut with)?;
     with.faults.add(&sockets.faults);
     with.gone += sockets.gone;
     with.trouble += &sockets.trouble;
@@ -199,6 +199,7 @@ impl Sockets {
             bytes: args.bytes as usize,
             base: u64::from(round + 1) << 40,
             first: args.subscribers + hostile(args),
+            per_process: u32::MAX,
         };
         let count = args.subscribers / SOCKETS_PER + 1;
         let published = Arc::new(AtomicU64::new(NO_END));
@@ -213,7 +214,7 @@ impl Sockets {
             }
             load.tally.set_published(told.load(Ordering::Relaxed));
             let mut phase = Phase::default();
-            drive::close(&load, &mut phase);
+            drive::close(&mut load, &mut phase)?;
             Ok(phase)
         });
         match stand.recv() {

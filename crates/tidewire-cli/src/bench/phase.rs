@@ -56,6 +56,14 @@ impl Phase {
         self.set("max_ms", milliseconds(self.latency.max()));
     }
 
+    /// Adds another process's deliveries over time.
+    pub(crate) fn add_timeline(&mut self, counts: &[u64]) {
+        if counts.len() > self.timeline.len() {
+            self.timeline.resize(counts.len(), 0);
+        }
+        self.timeline.iter_mut().zip(counts).for_each(|(mine, theirs)| *mine += theirs);
+    }
+
     /// Did others take part?
     pub(crate) fn disturbed(&self) -> bool {
         self.others > DISTURBED

@@ -61,7 +61,7 @@ fn svg(report: &Report) -> String {
     let latency: Vec<_> = report.phases.iter().filter(|phase| phase.latency.count() > 0).collect();
     let timeline: Vec<_> = report.phases.iter().filter(|phase| phase.timeline.len() > 1).collect();
     if !latency.is_empty() || !timeline.is_empty() {
-        y += 30.0;
+        y += 52.0;
         percentiles(&mut out, &latency, 80.0, y);
         over_time(&mut out, &timeline, 560.0, y);
         y += PANEL_HEIGHT + 70.0;
@@ -108,8 +108,10 @@ fn percentiles(out: &mut String, phases: &[&Phase], left: f64, top: f64) {
     const NINES: f64 = 4.0;
     let most =
         phases.iter().map(|phase| milliseconds(phase.latency.quantile(0.9999))).fold(0.0, f64::max);
+    let most = round_up(most);
     panel(out, left, top, "latency (ms) by percentile", most);
-    for (nines, name) in [(0.30103, "50"), (1.0, "90"), (2.0, "99"), (3.0, "99.9"), (4.0, "99.99")]
+    for (nines, name) in
+        [(2_f64.log10(), "50"), (1.0, "90"), (2.0, "99"), (3.0, "99.9"), (4.0, "99.99")]
     {
         let x = left + nines / NINES * PANEL_WIDTH;
         mark(out, x, top, name);
@@ -135,6 +137,7 @@ fn over_time(out: &mut String, phases: &[&Phase], left: f64, top: f64) {
     };
     let curves: Vec<_> = phases.iter().map(|phase| (phase, smooth(phase))).collect();
     let most = curves.iter().flat_map(|(_, values)| values).copied().fold(0.0, f64::max);
+    let most = round_up(most);
     let steps = curves.iter().map(|(_, values)| values.len()).max().unwrap_or(1).max(2) - 1;
     panel(out, left, top, "deliveries per second, over time (s)", most);
     let seconds = steps as f64 / per_second;
@@ -162,6 +165,16 @@ fn panel(out: &mut String, left: f64, top: f64, name: &str, most: f64) {
         let digits = if most < 10.0 { 2 } else { 0 };
         text(out, left - 6.0, y + 4.0, "axis", &number(most * part, digits));
     }
+}
+
+/// The next number that can be divided by four at sight: 1, 12, 16, 2 and so on, with zeros.
+fn round_up(value: f64) -> f64 {
+    let ten = 10_f64.powf(value.max(f64::MIN_POSITIVE).log10().floor());
+    [1.0, 1.2, 1.6, 2.0, 2.4, 3.2, 4.0, 6.0, 8.0, 10.0]
+        .map(|step| step * ten)
+        .into_iter()
+        .find(|top| *top >= value)
+        .unwrap_or(value)
 }
 
 fn mark(out: &mut String, x: f64, top: f64, name: &str) {

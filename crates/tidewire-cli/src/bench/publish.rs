@@ -192,6 +192,7 @@ fn read_back(side: &Side, plan: &Plan, written: &Written, phase: &mut Phase) -> 
         bytes: plan.bytes,
         base: plan.base,
         first: 0,
+        per_process: u32::MAX,
     })?;
     let most = written.acknowledged.iter().max().copied().unwrap_or(0);
     load.tally.set_published(most * u64::from(plan.writers));

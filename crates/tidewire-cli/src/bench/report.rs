@@ -144,11 +144,11 @@ impl Report {
         for failure in &failures {
             out.push_str(&format!("{}\n", red(&format!("FAILED  {failure}"))));
         }
-        let disturbed: Vec<_> = self.phases.iter().filter(|phase| phase.disturbed()).collect();
-        for phase in &disturbed {
+        for phase in self.phases.iter().filter(|phase| phase.disturbed()) {
+            let name = self.columns[usize::from(phase.side != "floor")];
             out.push_str(&red(&format!(
                 "DISTURBED  {} (round {}): others kept {:.1} processors busy; do not believe the figures\n",
-                phase.side, phase.round + 1, phase.others
+                name, phase.round + 1, phase.others
             )));
         }
         out.push_str(&format!(
@@ -159,8 +159,11 @@ impl Report {
             out.push_str(&self.line(row));
         }
         out.push('\n');
-        if failures.is_empty() {
+        let has = |key: &str| self.phases.iter().any(|phase| phase.figures.contains_key(key));
+        if failures.is_empty() && has("deliveries") {
             out.push_str("Every subscriber got every message, once, in order.\n");
+        } else if failures.is_empty() && has("checked") {
+            out.push_str("Everything that was acknowledged was read back, once, in order.\n");
         }
         self.notes.iter().for_each(|note| out.push_str(&format!("{note}\n")));
         out
@@ -243,6 +246,7 @@ mod tests {
     fn phase(side: &str, round: u32, value: f64) -> Phase {
         let mut phase = Phase::new(side, round);
         phase.set("cpu", value);
+        phase.set("deliveries", 1.0);
         phase
     }
 

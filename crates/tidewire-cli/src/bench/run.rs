@@ -19,8 +19,12 @@ use super::{
 /// Most sockets of one load process.
 pub(crate) const PROCESS_MAX: u32 = 19_000;
 
+/// Descriptors of a load process that are not subscribers.
+const DESCRIPTORS_ASIDE: u64 = 200;
+
 /// How often, and where to.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "The run")]
 pub(crate) struct OutputArgs {
     /// Repeat, floor and target in turn, and take the middle of each figure
     #[arg(long, value_name = "R", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -34,12 +38,15 @@ pub(crate) struct OutputArgs {
     /// Draw the run into this file (.svg or .html)
     #[arg(long, value_name = "FILE")]
     pub(crate) picture: Option<PathBuf>,
+    /// Most subscribers of one load process; more get processes of their own
+    #[arg(long, value_name = "N", default_value_t = PROCESS_MAX, hide = true, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) per_process: u32,
 }
 
 impl OutputArgs {
     /// For runs inside other runs.
     pub(crate) fn quiet(rounds: u32) -> Self {
-        Self { rounds, no_floor: false, json: false, picture: None }
+        Self { rounds, no_floor: false, json: false, picture: None, per_process: PROCESS_MAX }
     }
 }
 
@@ -89,7 +96,13 @@ pub(crate) fn side(
 ///
 /// # Errors
 /// When the kernel has nothing left.
-pub(crate) fn load(side: &Side, topics: u32, bytes: usize, number: u32) -> anyhow::Result<Load> {
+pub(crate) fn load(
+    side: &Side,
+    topics: u32,
+    bytes: usize,
+    number: u32,
+    per_process: u32,
+) -> anyhow::Result<Load> {
     Load::new(Shape {
         door: side.door.clone(),
         feature: side.feature.clone(),
@@ -97,22 +110,27 @@ pub(crate) fn load(side: &Side, topics: u32, bytes: usize, number: u32) -> anyho
         bytes,
         base: u64::from(number + 1) << 40,
         first: 0,
+        per_process,
     })
 }
 
-/// Are so many subscribers on so many topics possible?
+/// Are so many subscribers on so many topics possible, with so many in one process?
 ///
 /// # Errors
 /// When not.
-pub(crate) fn check(subscribers: u32, topics: u32) -> anyhow::Result<()> {
-    if topics == 0 || topics > subscribers {
-        bail!("every topic has a subscriber: --topics is 1 to --subscribers");
+pub(crate) fn check(subscribers: u32, topics: u32, per_process: u32) -> anyhow::Result<()> {
+    let share = match subscribers % per_process {
+        0 => per_process.min(subscribers),
+        rest => rest,
+    };
+    if topics == 0 || topics > share {
+        bail!("every topic has a subscriber in every load process: --topics is 1 to {share} here");
     }
-    let descriptors = child::raise_descriptors();
-    if u64::from(subscribers) + 200 > descriptors {
+    let (descriptors, here) = (child::raise_descriptors(), subscribers.min(per_process));
+    if u64::from(here) + DESCRIPTORS_ASIDE > descriptors {
         bail!(
-            "{subscribers} subscribers need as many descriptors, and this process may have {descriptors}: \
-             raise the hard limit (ulimit -Hn) or take fewer"
+            "{here} subscribers need as many descriptors, and this process may have {descriptors}: raise \
+             the hard limit (ulimit -Hn), or share the load out with --per-process"
         );
     }
     Ok(())

@@ -284,7 +284,7 @@ mod tests {
     fn the_floor_sends_what_the_target_sends() {
         let mut args = TargetArgs::own();
         let (before, after) = framing(&args, Transport::Sse, 200).unwrap();
-        assert_eq!(before, b"FE\r\ndata: ".to_vec());
+        assert_eq!(before, b"F5\r\ndata: ".to_vec());
         assert_eq!(after, b"\ntopic: bench/0\nid: keclfp14evtv.1000\n\n\r\n".to_vec());
         let (before, _) = framing(&args, Transport::Ws, 200).unwrap();
         assert_eq!(before[0], 0x81);

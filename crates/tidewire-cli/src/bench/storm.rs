@@ -76,7 +76,7 @@ pub(crate) fn run(args: &StormArgs) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// When a side cannot be loaded.
 pub(crate) fn measure(args: &StormArgs) -> anyhow::Result<Report> {
-    run::check(args.subscribers, 1)?;
+    run::check(args.subscribers, 1, args.output.per_process)?;
     if args.target.ephemeral {
         bail!("a storm needs messages that are kept: leave --ephemeral out");
     }
@@ -104,7 +104,7 @@ fn phase(
 ) -> anyhow::Result<Phase> {
     let bytes = args.bytes as usize;
     let side = run::side(floor, &args.target, transport, bytes)?;
-    let mut load = run::load(&side, 1, bytes, number)?;
+    let mut load = run::load(&side, 1, bytes, number, args.output.per_process)?;
     let mut phase = Phase::new(side.name, round);
     load.add_publisher(side.way.clone())?;
     if floor {
@@ -119,7 +119,7 @@ fn phase(
         clock::rest(REST);
         come_back(args, &side, &mut load, &cursor, Some(idle), &mut phase)?;
     }
-    drive::close(&load, &mut phase);
+    drive::close(&mut load, &mut phase)?;
     Ok(phase)
 }
 
@@ -134,7 +134,7 @@ fn first_visit(args: &StormArgs, load: &mut Load) -> anyhow::Result<String> {
     )?;
     let cursor = cursor.to_owned();
     drive::drain(load)?;
-    if !load.tally.complete() {
+    if load.done() < load.tally.published() {
         bail!("not everybody has heard the first message");
     }
     Ok(cursor)
@@ -150,14 +150,14 @@ fn come_back(
     phase: &mut Phase,
 ) -> anyhow::Result<()> {
     side.probe.forget_peak();
-    load.restart_clocks();
+    load.restart_clocks()?;
     let (machine, cpu, began) = (Machine::now(&side.probe), side.probe.cpu(), clock::now_ns());
     phase.set("connects_per_s", load.connect(args.subscribers, cursor)?);
     drive::drain(load)?;
     let wall = clock::now_ns() - began;
     phase.others = Machine::now(&side.probe).others_since(&machine, wall);
     phase.set("caught_up_s", clock::seconds(wall));
-    phase.set("deliveries", load.tally.delivered() as f64);
+    phase.set("deliveries", load.delivered() as f64);
     phase.set("bytes_per_delivery", load.bytes as f64 / load.tally.delivered() as f64);
     if !side.probe.is_empty() {
         let used = side.probe.cpu().since(&cpu) as f64;

@@ -38,16 +38,6 @@ impl Timeline {
     pub(crate) fn counts(&self) -> &[u64] {
         &self.counts
     }
-
-    /// Adds another process's counts.
-    pub(crate) fn merge(&mut self, counts: &[u64]) {
-        if counts.len() > self.counts.len() {
-            self.counts.resize(counts.len().min(STEPS_MAX), 0);
-        }
-        for (mine, theirs) in self.counts.iter_mut().zip(counts) {
-            *mine += theirs;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -61,8 +51,6 @@ mod tests {
             timeline.record(at);
         }
         assert_eq!(timeline.counts(), [2, 0, 1]);
-        timeline.merge(&[1, 1, 1, 1]);
-        assert_eq!(timeline.counts(), [3, 1, 2, 1]);
         let mut unstarted = Timeline::default();
         unstarted.record(5);
         assert!(unstarted.counts().is_empty());

@@ -6,17 +6,12 @@
 use std::{io, sync::Arc, time::Duration};
 
 use super::talk::{close_answer, decoder};
-use crate::handover::Io;
+use crate::handover::{Io, read_some};
 use bytes::{Bytes, BytesMut};
 use tidewire_core::{Framed, Limits};
 use tidewire_proto::frame::{self, CloseFrame, Decoder, Event};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
-};
+use tokio::{io::AsyncWriteExt, time::timeout};
 
-/// Bytes asked of the socket at once.
-const READ_BYTES: usize = 4 * 1024;
 /// Most bytes handed to the socket at once.
 const WRITE_BYTES: usize = 64 * 1024;
 /// A connection in whole messages.
@@ -60,8 +55,8 @@ impl Line {
         if let Some(event) = self.decode()? {
             return Ok(Some(event));
         }
-        self.input.reserve(READ_BYTES);
-        match self.io.read_buf(&mut self.input).await {
+        let Self { io, input, .. } = self;
+        match read_some(io, |bytes| input.extend_from_slice(bytes)).await {
             Ok(0) | Err(_) => Err(Lost::Gone),
             Ok(_) => self.decode(),
         }

@@ -75,8 +75,9 @@ impl Socket {
         io: Box<dyn Io>,
         input: BytesMut,
         guard: StreamGuard,
-    ) -> Self {
-        Self {
+    ) -> Box<Self> {
+        // Boxed, because a future that holds it holds it twice.
+        Box::new(Self {
             leaving: app.leaving.subscribe(),
             line: Line::new(io, input, app.hub.limits()),
             answers: FuturesOrdered::new(),
@@ -85,11 +86,11 @@ impl Socket {
             _guard: guard,
             app,
             session,
-        }
+        })
     }
 
     /// Talks until the end. `head` goes out before anything else.
-    pub(super) async fn run(mut self, head: Bytes) {
+    pub(super) async fn run(mut self: Box<Self>, head: Bytes) {
         let end = match self.converse(head).await {
             Ok(never) => match never {},
             Err(end) => end,

@@ -60,6 +60,8 @@ pub(super) struct Conn {
     pub(super) is_unread: bool,
     /// It stands in the row of those to be served.
     pub(super) is_ready: bool,
+    /// A command of its peer has borrowed the session.
+    pub(super) is_asking: bool,
     /// It stands in the row of those who read the log.
     pub(super) wants_past: bool,
     pub(super) beat_at: Tick,
@@ -88,6 +90,7 @@ pub(super) struct Outbox {
     // Boxed, because hardly anybody has any.
     rest: Option<Box<Rest>>,
     is_blocked: bool,
+    has_moved: bool,
 }
 
 #[derive(Debug, Default)]
@@ -132,22 +135,25 @@ impl Outbox {
         Ok(begun)
     }
 
-    /// Tries again with what waits. True if anything went.
-    pub(super) fn flush(&mut self, mut sink: impl Write) -> Result<bool, Gone> {
+    /// Has the socket taken anything since this was asked last?
+    pub(super) fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.has_moved)
+    }
+
+    /// Tries again with what waits.
+    pub(super) fn flush(&mut self, mut sink: impl Write) -> Result<(), Gone> {
         self.is_blocked = false;
-        let mut has_moved = false;
         while let Some(words) = self.rest.as_mut().and_then(|rest| rest.0.pop_front()) {
             let sent = self.write(&mut sink, &words)?;
-            has_moved |= sent > 0;
             if sent < words.len() {
                 let mut left = words;
                 left.advance(sent);
                 self.rest.get_or_insert_default().0.push_front(left);
-                return Ok(has_moved);
+                return Ok(());
             }
         }
         self.rest = None;
-        Ok(has_moved)
+        Ok(())
     }
 
     /// Writes until the socket takes no more; only its refusal says so.
@@ -156,7 +162,10 @@ impl Outbox {
         while let Some(left) = bytes.get(sent..).filter(|left| !left.is_empty()) {
             match sink.write(left) {
                 Ok(0) => return Err(Gone),
-                Ok(count) => sent += count,
+                Ok(count) => {
+                    self.has_moved = true;
+                    sent += count;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.is_blocked = true;
                     break;
@@ -229,7 +238,8 @@ mod tests {
                     out.say(&mut sink, &Bytes::from(" bye")).unwrap();
                     while !out.is_free() {
                         sink.room = then;
-                        assert!(out.flush(&mut sink).unwrap());
+                        out.flush(&mut sink).unwrap();
+                        assert!(out.has_moved());
                     }
                     assert_eq!(sink.taken, whole, "{wire:?}: {first} bytes, then {then}");
                     assert!(out.rest.is_none());

@@ -14,7 +14,7 @@ use tokio::{runtime::Handle, sync::watch, time::Instant};
 
 use super::{
     Arrived, Inbox,
-    conn::{Conn, Gone, Key, Outbox, Phase},
+    conn::{Conn, Key, Outbox, Phase},
     memo::Memos,
     poller::{Poller, Readiness},
     talk::{End, Talk},
@@ -203,6 +203,7 @@ impl Shard {
             silent_beats: 0,
             is_unread: talk.is_some(),
             is_ready: false,
+            is_asking: false,
             wants_past: false,
             beat_at,
             stuck_until: None,
@@ -273,16 +274,16 @@ impl Shard {
         let (stuck_until, is_leaving) = (self.now + self.stuck, self.is_leaving);
         let Some(conn) = self.conn(key) else { return };
         if !conn.out.is_free() {
-            match conn.out.flush(&conn.stream) {
-                Err(Gone) => return self.remove(key),
-                Ok(has_moved) if !conn.out.is_free() => {
-                    if has_moved {
-                        conn.stuck_until = Some(stuck_until);
-                    }
-                    return;
-                }
-                Ok(_) => conn.stuck_until = None,
+            if conn.out.flush(&conn.stream).is_err() {
+                return self.remove(key);
             }
+            if !conn.out.is_free() {
+                if conn.out.has_moved() {
+                    conn.stuck_until = Some(stuck_until);
+                }
+                return;
+            }
+            conn.stuck_until = None;
         }
         match conn.phase {
             Phase::Open if is_leaving => {
@@ -422,7 +423,7 @@ impl Shard {
             // A stream beats only when it is silent.
             conn.beat_at = beat_at;
         }
-        if !conn.out.is_free() && conn.stuck_until.is_none() {
+        if !conn.out.is_free() && (conn.stuck_until.is_none() || conn.out.has_moved()) {
             conn.stuck_until = Some(stuck_until);
             self.arm(key);
         }
@@ -442,33 +443,26 @@ impl Shard {
         while self.reads < READS_MAX && left > 0 {
             left -= 1;
             let Some(key) = self.wanting_past.pop_front() else { return };
-            let Self { conns, news, .. } = self;
-            let conn = conns.get_mut(key.index as usize);
-            let Some(conn) = conn.filter(|conn| conn.generation == key.generation) else {
-                continue;
-            };
+            let Some(conn) = self.conn(key) else { continue };
             conn.wants_past = false;
             // One that takes nothing now asks again when it does.
             let may = conn.phase == Phase::Open && conn.out.is_free();
-            let Some(session) = conn.session.as_mut().filter(|_| may) else { continue };
-            match session.step(news) {
-                Step::Quiet => {}
-                Step::News => {
-                    self.tell(key);
-                    self.make_ready(key);
-                }
-                Step::Past => {
-                    let Some(mut session) = conn.session.take() else { continue };
-                    self.reads += 1;
-                    let inbox = Arc::clone(&self.inbox);
-                    self.runtime.spawn(async move {
-                        let mut news = Box::<News>::default();
-                        let read = session.past(&mut news).await;
-                        inbox.bring(Done::Read(key, session, news, read));
-                    });
-                }
-            }
+            let Some(session) = conn.session.take_if(|session| may && session.needs_past()) else {
+                self.make_ready(key);
+                continue;
+            };
+            self.reads += 1;
+            self.read_past(key, session);
         }
+    }
+
+    fn read_past(&self, key: Key, mut session: Session) {
+        let inbox = Arc::clone(&self.inbox);
+        self.runtime.spawn(async move {
+            let mut news = Box::<News>::default();
+            let read = session.past(&mut news).await;
+            inbox.bring(Done::Read(key, session, news, read));
+        });
     }
 
     fn take_back(&mut self, done: Done) {
@@ -492,11 +486,13 @@ impl Shard {
                 }
             }
             Done::Obeyed(key, session, answer, error) => {
+                let Some(conn) = self.conn(key) else { return };
+                conn.is_asking = false;
+                self.say_answer(key, &wire::text(&answer));
                 if !self.return_session(key, session) {
-                    return;
+                    return self.conclude_if_answered(key);
                 }
                 self.enter_topics(key);
-                self.say(key, &wire::text(&answer));
                 match error {
                     Some(error) => self.end(key, End::Bye(error, self.app.retry())),
                     None => self.make_ready(key),
@@ -512,6 +508,8 @@ impl Shard {
             return false;
         };
         conn.session = Some(session);
+        // While it was away, nobody could look when its access ends.
+        self.arm(key);
         true
     }
 
@@ -519,10 +517,11 @@ impl Shard {
     fn fire(&mut self, tick: Tick, key: Key) {
         let now = self.now;
         let Some(conn) = self.conn(key).filter(|conn| conn.armed_at == tick) else { return };
-        if conn.stuck_until.is_some_and(|until| until <= now) {
+        if conn.stuck_until.is_some_and(|until| until <= now) && !self.is_moving(key) {
             tracing::info!("a reader accepted nothing for too long and is closed");
             return self.remove(key);
         }
+        let Some(conn) = self.conn(key) else { return };
         let is_over = conn.phase_until.is_some_and(|until| until <= now);
         match conn.phase {
             Phase::Open => self.fire_open(key),
@@ -534,6 +533,24 @@ impl Shard {
             _ => {}
         }
         self.arm(key);
+    }
+
+    /// The kernel tells of room only when there is plenty. So whether a peer really takes nothing is
+    /// found out by trying.
+    fn is_moving(&mut self, key: Key) -> bool {
+        let stuck_until = self.now + self.stuck;
+        let Some(conn) = self.conn(key) else { return true };
+        conn.out.has_moved();
+        if conn.out.flush(&conn.stream).is_err() {
+            return false;
+        }
+        if conn.phase == Phase::Open {
+            self.step(key);
+        }
+        let Some(conn) = self.conn(key) else { return true };
+        let is_moving = conn.out.has_moved() || conn.out.is_free();
+        conn.stuck_until = (!conn.out.is_free()).then_some(stuck_until);
+        is_moving
     }
 
     fn fire_open(&mut self, key: Key) {

@@ -61,6 +61,12 @@ impl Talk {
     }
 }
 
+impl Conn {
+    fn waits_for_answers(&self) -> bool {
+        self.is_asking || self.talk.as_ref().is_some_and(|talk| !talk.publishes.is_empty())
+    }
+}
+
 /// What a look at a socket's input gave.
 enum Input {
     Event(Event),
@@ -69,6 +75,8 @@ enum Input {
     Drained,
     /// The peer is gone.
     Ended,
+    /// There may be more, but others come first.
+    More,
     /// It is not looked at now: something else must happen first.
     Waits,
 }
@@ -81,6 +89,7 @@ impl Shard {
             match self.next_input(key, &mut reads) {
                 Input::Event(event) => self.hear(key, event),
                 Input::Broken(code, reason) => self.end(key, End::Broken(code, reason)),
+                Input::More => return self.make_ready(key),
                 Input::Waits => return,
                 Input::Ended => return self.remove(key),
                 Input::Drained => {
@@ -90,9 +99,6 @@ impl Shard {
                     }
                     return;
                 }
-            }
-            if reads == 0 {
-                return self.make_ready(key);
             }
         }
     }
@@ -128,7 +134,7 @@ impl Shard {
                 }
             }
             if *reads == 0 {
-                return Input::Waits;
+                return Input::More;
             }
             *reads -= 1;
             match (&*stream).read(input) {
@@ -159,6 +165,7 @@ impl Shard {
             Heard::Close(close) => self.end(key, End::Closed(close)),
             Heard::Ask(ask) => {
                 let Some(mut session) = conn.session.take() else { return };
+                conn.is_asking = true;
                 let (inbox, app) = (Arc::clone(&self.inbox), self.app.clone());
                 self.runtime.spawn(async move {
                     let (answer, end) = talk::obey(&mut session, app.hub.limits(), ask).await;
@@ -196,22 +203,35 @@ impl Shard {
             talk.publishes.pop_front();
             talk.first = talk.first.wrapping_add(1);
         }
-        let is_last = talk.publishes.is_empty();
-        // Whoever broke the protocol is not understood any more, and hears nothing.
-        let is_heard = !matches!(talk.ending, Some(End::Broken(..)));
-        let phase = conn.phase;
+        self.say_answer(key, &words.freeze());
+        self.conclude_if_answered(key);
+        self.make_ready(key);
+    }
+
+    /// Says what the peer asked for, if it may still be said: nothing comes after a close frame, and
+    /// whoever broke the protocol is not understood any more and hears nothing.
+    pub(super) fn say_answer(&mut self, key: Key, words: &Bytes) {
+        let Some(conn) = self.conn(key) else { return };
+        let ending = conn.talk.as_ref().and_then(|talk| talk.ending.as_ref());
+        let is_heard = matches!(conn.phase, Phase::Open | Phase::Finishing)
+            && !matches!(ending, Some(End::Broken(..)));
         if is_heard {
-            self.say(key, &words.freeze());
-        }
-        if phase == Phase::Finishing && is_last {
-            self.conclude(key);
-        } else {
-            self.make_ready(key);
+            self.say(key, words);
         }
     }
 
-    /// Begins to end a socket. What the peer said was said: publishes that are on their way are
-    /// answered first. For a while, because the log may be slow.
+    /// One that waits only for its answers has them now.
+    pub(super) fn conclude_if_answered(&mut self, key: Key) {
+        let Some(conn) = self.conn(key).filter(|conn| conn.phase == Phase::Finishing) else {
+            return;
+        };
+        if !conn.waits_for_answers() {
+            self.conclude(key);
+        }
+    }
+
+    /// Begins to end a socket. What the peer said was said: publishes and commands that are on their
+    /// way are answered first. For a while, because the log may be slow.
     pub(super) fn end(&mut self, key: Key, end: End) {
         let until = self.now + super::shard::ticks(self.app.hub.limits().close_timeout);
         let Self { app, conns, .. } = self;
@@ -224,17 +244,13 @@ impl Shard {
         }
         let talk =
             conn.talk.get_or_insert_with(|| Box::new(Talk::new(app.hub.limits(), BytesMut::new())));
-        let has_publishes = !talk.publishes.is_empty();
         talk.ending = Some(end);
         conn.phase = Phase::Finishing;
         conn.phase_until = Some(until);
         conn.session = None;
         self.leave_topics(key);
-        if has_publishes {
-            self.arm(key);
-        } else {
-            self.conclude(key);
-        }
+        self.arm(key);
+        self.conclude_if_answered(key);
     }
 
     /// Says the last words.
