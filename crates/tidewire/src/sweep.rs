@@ -213,12 +213,6 @@ impl Inbox {
         (arrivals, done)
     }
 
-    #[cfg(test)]
-    fn is_empty(&self) -> bool {
-        let items = self.lock();
-        items.arrivals.is_empty() && items.done.is_empty()
-    }
-
     fn lock(&self) -> MutexGuard<'_, Items> {
         // Nothing in here panics half way through a change.
         self.items.lock().unwrap_or_else(PoisonError::into_inner)

@@ -87,9 +87,18 @@ impl Swept {
         peers
     }
 
+    /// Lets the shard do what there is to do, until it would sleep.
     fn work(&mut self) {
         let _inside = self.bed.runtime.enter();
-        self.shard.work().expect("sockets can be watched");
+        let Self { shard, inbox, .. } = self;
+        loop {
+            let is_busy = shard.round();
+            shard.poller.poll(&mut shard.readiness).expect("sockets can be watched");
+            let Items { arrivals, done } = &*inbox.lock();
+            if !is_busy && shard.readiness.is_empty() && arrivals.is_empty() && done.is_empty() {
+                return shard.memos.clear();
+            }
+        }
     }
 }
 

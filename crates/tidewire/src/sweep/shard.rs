@@ -44,7 +44,7 @@ pub(super) struct Shard {
     pub(super) runtime: Handle,
     leaving: watch::Receiver<bool>,
     is_leaving: bool,
-    poller: Poller,
+    pub(super) poller: Poller,
     pub(super) topics: Topics,
     wheel: Wheel<Key>,
     started: Instant,
@@ -61,7 +61,7 @@ pub(super) struct Shard {
     // Waits in ticks.
     pub(super) beat: Tick,
     stuck: Tick,
-    readiness: Vec<Readiness>,
+    pub(super) readiness: Vec<Readiness>,
 }
 
 /// What a task has done for a socket.
@@ -117,19 +117,6 @@ impl Shard {
         }
     }
 
-    /// Does what there is to do, and comes back where [`run`](Self::run) would sleep.
-    #[cfg(test)]
-    pub(super) fn work(&mut self) -> io::Result<()> {
-        loop {
-            let is_busy = self.round();
-            self.poller.poll(&mut self.readiness)?;
-            if !is_busy && self.readiness.is_empty() && self.inbox.is_empty() {
-                self.memos.clear();
-                return Ok(());
-            }
-        }
-    }
-
     /// How long until a timer comes.
     fn next_timer(&self) -> Option<Duration> {
         let at = Duration::from_millis(u64::from(self.wheel.next()?) * TICK_MS);
@@ -137,7 +124,7 @@ impl Shard {
     }
 
     /// One round. True if there is more to do at once.
-    fn round(&mut self) -> bool {
+    pub(super) fn round(&mut self) -> bool {
         self.now = (self.started.elapsed().as_millis() as u64 / TICK_MS) as Tick;
         let (arrivals, done) = self.inbox.take();
         for (stream, arrived) in arrivals {
