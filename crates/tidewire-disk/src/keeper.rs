@@ -8,17 +8,15 @@ use std::{
     time::Duration,
 };
 
-use tidewire_proto::Sequence;
 use tokio::sync::oneshot;
 
 use crate::{
     error::{Context, StoreError},
-    losses::Losses,
     retention::{self, Held},
     segment::Segment,
     shared::Shared,
     sorter,
-    state::Segments,
+    state::Gone,
     wal::SealedWal,
 };
 
@@ -240,15 +238,25 @@ fn drop_expired(shared: &Shared) -> Result<Retained, StoreError> {
     if expired.is_empty() {
         return Ok(Retained::default());
     }
-    let losses = expired.iter().fold((*before).clone(), |losses, (class, segments, count)| {
-        add(losses, class, segments, *count)
-    });
+    let (mut losses, mut dropped) = ((*before).clone(), Vec::new());
+    for (class, segments, count) in expired {
+        let mut gone = Vec::new();
+        for segment in segments.iter().take(count) {
+            let mut lasts = segment.lasts(&*shared.disk)?;
+            losses = losses.with_dropped(&class, segment.footer.last, lasts.iter().copied());
+            if segment.footer.last <= shared.lock().recent.floor() {
+                lasts = Vec::new();
+            }
+            gone.push(Gone { segment: Arc::clone(segment), lasts });
+        }
+        dropped.push((class, gone));
+    }
     let losses = Arc::new(losses.bounded(shared.settings.losses_max));
     losses.write(&*shared.disk)?;
     let mut retained = Retained::default();
-    for (class, segments, count) in expired {
-        shared.lock().drop_oldest(&class, count, Arc::clone(&losses));
-        for segment in segments.iter().take(count) {
+    for (class, gone) in dropped {
+        shared.lock().drop_oldest(&class, &gone, Arc::clone(&losses));
+        for Gone { segment, .. } in gone {
             retained.files += 1;
             retained.bytes += segment.bytes;
             if let Err(error) = shared.disk.remove(&segment.name) {
@@ -263,11 +271,4 @@ fn drop_expired(shared: &Shared) -> Result<Retained, StoreError> {
 
 fn held(segment: &Segment) -> Held {
     Held { newest_at_ms: segment.footer.newest_at_ms, bytes: segment.bytes }
-}
-
-fn add(losses: Losses, class: &Arc<str>, segments: &Segments, count: usize) -> Losses {
-    segments.iter().take(count).fold(losses, |losses, segment| {
-        let last: Sequence = segment.footer.last;
-        losses.with_dropped(class, last, segment.lasts())
-    })
 }

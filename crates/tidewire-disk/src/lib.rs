@@ -11,9 +11,9 @@
 //! | [`disk`] | the seam to the file system |
 //! | `record` `group` `footer` `bytes` | the formats, pure |
 //! | `wal` `scan` | append-only files: the index in memory, the walk at opening |
-//! | `segment` `sorter` | sorted files: reading, and making them of append-only ones |
+//! | `segment` `sorter` `made` | sorted files: reading, and making them of append-only ones |
 //! | `state` `recent` `losses` | what is where, what is in memory, what was lost |
-//! | `queue` `writer` | what waits, and the one thread that appends |
+//! | `queue` `gather` `writer` | what waits, how long for more, and the one thread that appends |
 //! | `keeper` `retention` | the background thread, and what it may remove |
 //! | `reader` `follow` | pages, and live delivery |
 //! | `recovery` `epoch` `keys` | opening: what a crash left, the lives, the keys of the last window |
@@ -27,11 +27,13 @@ mod epoch;
 mod error;
 mod follow;
 mod footer;
+mod gather;
 mod group;
 mod keeper;
 mod keys;
 mod log;
 mod losses;
+mod made;
 mod queue;
 mod reader;
 mod recent;

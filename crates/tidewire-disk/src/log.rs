@@ -127,6 +127,7 @@ impl DiskLog {
             keys,
             buffer: Vec::new(),
             failed: None,
+            others: 0,
         };
         let log = Self {
             shared: Arc::clone(&shared),

@@ -11,10 +11,15 @@ use std::{
 
 use tidewire_core::{AppendError, Receipt};
 use tidewire_proto::Message;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::gather::Gather;
 
 /// What a message counts beside its payload, so that empty ones are bounded too.
 const MESSAGE_BYTES: usize = 64;
+
+/// A group of so many bytes is worth a sync: nobody waits for more.
+const ENOUGH_BYTES: usize = 64 * 1024;
 
 /// The answer to a batch.
 pub(crate) type Answer = Result<Vec<Receipt>, AppendError>;
@@ -60,6 +65,17 @@ struct Inner {
     bytes: usize,
     seal: bool,
     closed: bool,
+    /// The writer sleeps until so many wait; nothing while it is awake.
+    asleep_until: Option<usize>,
+}
+
+impl Inner {
+    /// Is there what the sleeping writer waits for?
+    fn is_due(&self) -> bool {
+        let is_much = !self.waiting.is_empty() && self.bytes >= ENOUGH_BYTES;
+        let enough = |count| is_much || self.waiting.len() >= count;
+        self.asleep_until.is_some_and(|count| enough(count) || self.seal || self.closed)
+    }
 }
 
 impl Queue {
@@ -78,16 +94,21 @@ impl Queue {
         }
         inner.bytes += request.cost;
         inner.waiting.push_back(request);
-        drop(inner);
-        self.ready.notify_one();
+        self.wake_if_due(inner);
         Ok(())
     }
 
     /// Waits for work; takes batches of about `bytes_max` together, at least one if there is one.
-    pub(crate) fn take(&self, bytes_max: usize) -> Work {
-        let inner = self.lock();
-        let idle = |inner: &mut Inner| inner.waiting.is_empty() && !inner.seal && !inner.closed;
-        let mut inner = self.ready.wait_while(inner, idle).unwrap_or_else(PoisonError::into_inner);
+    ///
+    /// If there is something, but less than `gather` hopes for, waits a moment for the rest.
+    pub(crate) fn take(&self, bytes_max: usize, gather: Gather) -> Work {
+        let begun = Instant::now();
+        let mut inner = self.sleep(self.lock(), 1, None);
+        // Who has not come by now is not on the way.
+        let left = gather.at_most.saturating_sub(begun.elapsed());
+        if gather.hoped > 1 && !left.is_zero() {
+            inner = self.sleep(inner, gather.hoped, Some(left));
+        }
         let mut work = Work { seal: inner.seal, ..Work::default() };
         let mut bytes = 0;
         while bytes < bytes_max {
@@ -99,16 +120,47 @@ impl Queue {
         work
     }
 
-    /// These bytes have been answered.
-    pub(crate) fn done(&self, bytes: usize) {
+    /// Sleeps until so many wait, or there is something else to do, or time is up.
+    fn sleep<'a>(
+        &'a self,
+        mut inner: MutexGuard<'a, Inner>,
+        count: usize,
+        at_most: Option<Duration>,
+    ) -> MutexGuard<'a, Inner> {
+        inner.asleep_until = Some(count);
+        let idle = |inner: &mut Inner| !inner.is_due();
+        let mut inner = match at_most {
+            None => self.ready.wait_while(inner, idle).unwrap_or_else(PoisonError::into_inner),
+            Some(at_most) => {
+                let waited = self.ready.wait_timeout_while(inner, at_most, idle);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        inner.asleep_until = None;
+        inner
+    }
+
+    /// Nobody is woken in vain: each wake is a system call.
+    fn wake_if_due(&self, inner: MutexGuard<'_, Inner>) {
+        let is_due = inner.is_due();
+        drop(inner);
+        if is_due {
+            self.ready.notify_one();
+        }
+    }
+
+    /// These bytes have been answered. Says how many batches wait.
+    pub(crate) fn done(&self, bytes: usize) -> usize {
         let mut inner = self.lock();
         inner.bytes = inner.bytes.saturating_sub(bytes);
+        inner.waiting.len()
     }
 
     /// Asks the writer to seal the active file.
     pub(crate) fn ask_to_seal(&self) {
-        self.lock().seal = true;
-        self.ready.notify_one();
+        let mut inner = self.lock();
+        inner.seal = true;
+        self.wake_if_due(inner);
     }
 
     /// The writer sealed it, or could not.
@@ -122,12 +174,71 @@ impl Queue {
 
     /// Refuses everything from now on; what was accepted is still done.
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
-        self.ready.notify_one();
+        let mut inner = self.lock();
+        inner.closed = true;
+        self.wake_if_due(inner);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing in here panics half way through a change.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{sync::Arc, thread};
+    use tidewire_proto::{Data, EventType, Topic};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn request(bytes: usize) -> Request {
+        let data = Data::binary(vec![0; bytes]);
+        let topic = Topic::parse("a").unwrap();
+        let message = Message { topic, event: EventType::message(), data, key: None };
+        Request::new(vec![message], Duration::ZERO).0
+    }
+
+    /// A writer that hopes for so many batches, for longer than the test may take.
+    fn hoping(queue: &Arc<Queue>, hoped: usize) -> thread::JoinHandle<Work> {
+        let queue = Arc::clone(queue);
+        thread::spawn(move || queue.take(usize::MAX, Gather { hoped, at_most: LONG }))
+    }
+
+    #[test]
+    fn the_writer_takes_what_it_hoped_for_together() {
+        let queue = Arc::new(Queue::new(usize::MAX));
+        let writer = hoping(&queue, 3);
+        for _ in 0..3 {
+            queue.push(request(1)).unwrap();
+        }
+        assert_eq!(writer.join().unwrap().requests.len(), 3);
+    }
+
+    #[test]
+    fn much_data_a_seal_and_the_end_are_not_kept_waiting() {
+        let queue = Arc::new(Queue::new(usize::MAX));
+        let writer = hoping(&queue, 3);
+        queue.push(request(ENOUGH_BYTES)).unwrap();
+        assert_eq!(writer.join().unwrap().requests.len(), 1);
+        queue.done(ENOUGH_BYTES + MESSAGE_BYTES);
+        let writer = hoping(&queue, 3);
+        queue.push(request(1)).unwrap();
+        queue.ask_to_seal();
+        assert!(writer.join().unwrap().seal);
+        queue.sealed();
+        let writer = hoping(&queue, 3);
+        queue.push(request(1)).unwrap();
+        queue.close();
+        assert!(writer.join().unwrap().last);
+    }
+
+    #[test]
+    fn hope_ends_when_its_time_is_up() {
+        let queue = Queue::new(usize::MAX);
+        queue.push(request(1)).unwrap();
+        let work = queue.take(usize::MAX, Gather { hoped: 2, at_most: Duration::from_millis(1) });
+        assert_eq!(work.requests.len(), 1);
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     error::StoreError,
     segment::{Run, RunReader, Segment},
     shared::Shared,
-    state::{InWal, Places, Plan, Wanted},
+    state::{InMemory, InWal, Places, Plan, Wanted},
 };
 
 /// How many files' tables are searched on the caller's thread.
@@ -22,15 +22,18 @@ const TABLES_AT_ONCE: usize = 256;
 /// How often a read begins again because retention took a file away under it.
 const ATTEMPTS: usize = 16;
 
-/// Reads a page.
+/// Reads a page of topics, which come sorted.
 pub(crate) async fn read(
     shared: &Arc<Shared>,
     wanted: Vec<Wanted>,
     after: Sequence,
     limit: PageLimit,
 ) -> Result<Page, ReadError> {
+    let held = shared.lock().in_memory(&wanted, after, cut(limit));
+    if let Some(page) = held.and_then(|held| page_in_memory(held, &wanted, after, limit)) {
+        return Ok(page);
+    }
     for _ in 0..ATTEMPTS {
-        // One more than wanted, to know whether the page was cut short.
         let plan = shared.lock().plan(wanted.clone(), after, limit.entries.saturating_add(1));
         let page = if is_quick(&plan, limit) {
             page(&*shared.disk, plan, limit)
@@ -49,6 +52,44 @@ pub(crate) async fn read(
         }
     }
     Err(ReadError::Failed("retention removes files faster than they are read".to_owned()))
+}
+
+/// How many entries of each topic are looked for: one more than wanted, to know whether the page was
+/// cut short.
+fn cut(limit: PageLimit) -> usize {
+    if limit.entries == 0 { 0 } else { limit.entries.saturating_add(1) }
+}
+
+/// The page, when all of it is in memory. Nothing if two topics share a hash: then others look closer.
+fn page_in_memory(
+    held: InMemory,
+    wanted: &[Wanted],
+    after: Sequence,
+    limit: PageLimit,
+) -> Option<Page> {
+    let InMemory { newest, lost, any, mut entries } = held;
+    let is_wanted = |entry: &Arc<Entry>| {
+        wanted.binary_search_by(|wanted| wanted.topic.cmp(&entry.topic)).is_ok()
+    };
+    if !entries.iter().all(is_wanted) {
+        return None;
+    }
+    entries.sort_unstable_by_key(|entry| entry.sequence);
+    if !entries.is_sorted_by(|before, entry| before.sequence < entry.sequence) {
+        return None;
+    }
+    let (mut count, mut bytes) = (0, 0_usize);
+    for entry in entries.iter().take(limit.entries) {
+        bytes = bytes.saturating_add(entry.data.bytes().len());
+        if count > 0 && bytes > limit.bytes {
+            break;
+        }
+        count += 1;
+    }
+    let whole = if limit.entries == 0 { !any } else { count == entries.len() };
+    entries.truncate(count);
+    let last = entries.last().map_or(after, |entry| entry.sequence);
+    Some(Page { entries, through: if whole { newest.max(after) } else { last }, lost })
 }
 
 /// Can this be answered from memory, and soon?

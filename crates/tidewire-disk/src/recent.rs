@@ -17,7 +17,8 @@ const OVERHEAD_BYTES: usize = 128;
 pub(crate) struct Recent {
     floor: Sequence,
     entries: VecDeque<(u64, Arc<Entry>)>,
-    topics: HashMap<u64, VecDeque<Arc<Entry>>>,
+    /// With their places beside them, so that a search touches no entry.
+    topics: HashMap<u64, VecDeque<(Sequence, Arc<Entry>)>>,
     bytes: usize,
     bytes_max: usize,
 }
@@ -37,9 +38,10 @@ impl Recent {
         self.bytes
     }
 
-    pub(crate) fn push(&mut self, topic: u64, entry: Arc<Entry>) {
+    /// Takes an entry in; what leaves for it is put into `gone`.
+    pub(crate) fn push(&mut self, topic: u64, entry: Arc<Entry>, gone: &mut Vec<Arc<Entry>>) {
         self.bytes += cost(&entry);
-        self.topics.entry(topic).or_default().push_back(Arc::clone(&entry));
+        self.topics.entry(topic).or_default().push_back((entry.sequence, Arc::clone(&entry)));
         self.entries.push_back((topic, entry));
         while self.bytes > self.bytes_max {
             let Some((topic, entry)) = self.entries.pop_front() else { break };
@@ -51,6 +53,7 @@ impl Recent {
                     self.topics.remove(&topic);
                 }
             }
+            gone.push(entry);
         }
     }
 
@@ -62,10 +65,20 @@ impl Recent {
         after: Sequence,
         limit: usize,
     ) -> Vec<Arc<Entry>> {
-        let Some(entries) = self.topics.get(&hash) else { return vec![] };
-        let from = entries.partition_point(|entry| entry.sequence <= after);
-        let of_topic = entries.range(from..).filter(|entry| entry.topic.as_str() == topic);
+        let of_topic = self.of_hash(hash, after).filter(|entry| entry.topic.as_str() == topic);
         of_topic.take(limit).cloned().collect()
+    }
+
+    /// The same of all topics with this hash, which is nearly always one; no entry is looked at.
+    pub(crate) fn of_hash(
+        &self,
+        hash: u64,
+        after: Sequence,
+    ) -> impl ExactSizeIterator<Item = &Arc<Entry>> {
+        let entries = self.topics.get(&hash);
+        let from = entries.map_or(0, |held| held.partition_point(|&(place, _)| place <= after));
+        let found = entries.map(|held| held.range(from..)).unwrap_or_default();
+        found.map(|(_, entry)| entry)
     }
 
     /// All entries after a place, oldest first, at most so many, up to the first missing place.
@@ -88,7 +101,7 @@ impl Recent {
         });
         self.bytes -= freed;
         self.topics.retain(|_, entries| {
-            entries.retain(|entry| !gone(entry));
+            entries.retain(|(_, entry)| !gone(entry));
             !entries.is_empty()
         });
     }
@@ -120,10 +133,13 @@ mod tests {
     #[test]
     fn the_oldest_leave_first_and_the_floor_says_so() {
         let mut recent = Recent::new(Sequence::ZERO, 3 * (OVERHEAD_BYTES + 20));
+        let mut gone = vec![];
         for sequence in 1..=5 {
-            recent.push(sequence % 2, entry(sequence, if sequence % 2 == 0 { "a" } else { "b" }));
+            let topic = if sequence % 2 == 0 { "a" } else { "b" };
+            recent.push(sequence % 2, entry(sequence, topic), &mut gone);
         }
         assert_eq!(recent.floor(), Sequence(2));
+        assert_eq!(places(&gone), [1, 2]);
         assert_eq!(places(&recent.after(Sequence(2), 9)), [3, 4, 5]);
         assert_eq!(places(&recent.of_topic(1, "b", Sequence(3), 9)), [5]);
         assert_eq!(places(&recent.of_topic(0, "a", Sequence(0), 9)), [4]);
@@ -134,7 +150,7 @@ mod tests {
     fn what_retention_drops_leaves_memory_too() {
         let mut recent = Recent::new(Sequence::ZERO, usize::MAX);
         for sequence in 1..=5 {
-            recent.push(0, entry(sequence, "a"));
+            recent.push(0, entry(sequence, "a"), &mut vec![]);
         }
         recent.drop_up_to(Sequence(2), |_| true);
         assert_eq!(places(&recent.after(Sequence(0), 9)), [3, 4, 5]);

@@ -353,7 +353,7 @@ fn newest_in(
     let mut recent = Recent::new(Sequence(index.before().0 + first as u64), bytes_max);
     let length = usize::try_from(written.saturating_sub(start)).unwrap_or_default();
     let bytes = read_exact(&*wal.file, &wal.name, length, start)?;
-    let mut last: Option<Arc<tidewire_proto::Entry>> = None;
+    let (mut last, mut gone) = (None::<Arc<tidewire_proto::Entry>>, Vec::new());
     for &offset in index.offsets.iter().skip(first) {
         let offset = u64::from(offset);
         let at = usize::try_from(offset - start).unwrap_or(usize::MAX);
@@ -361,7 +361,8 @@ fn newest_in(
             .and_then(|record| record.to_entry(last.as_deref()))
             .map_err(|problem| StoreError::corrupt(&wal.name, offset, problem))?;
         let entry = Arc::new(entry);
-        recent.push(record::topic_hash(entry.topic.as_str()), Arc::clone(&entry));
+        recent.push(record::topic_hash(entry.topic.as_str()), Arc::clone(&entry), &mut gone);
+        gone.clear();
         last = Some(entry);
     }
     Ok(recent)

@@ -33,7 +33,7 @@ pub(crate) fn scan(
     length: u64,
     mut each: impl FnMut(Record<'_>, u64) -> Result<(), StoreError>,
 ) -> Result<Scanned, StoreError> {
-    let mut window = Window { wal, length, start: 0, bytes: Vec::new() };
+    let mut window = Window::new(wal, length);
     let mut scanned = Scanned { end: HEAD_BYTES as u64, durable: HEAD_BYTES as u64, whole: true };
     let mut next = wal.head.base;
     while scanned.end < length {
@@ -67,7 +67,7 @@ pub(crate) fn scan(
 
 /// Does a whole group stand at the front?
 pub(crate) fn begins_whole(wal: &WalFile, length: u64) -> Result<bool, StoreError> {
-    let mut window = Window { wal, length, start: 0, bytes: Vec::new() };
+    let mut window = Window::new(wal, length);
     Ok(window.group_at(HEAD_BYTES as u64)?.is_some())
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn later_witness(
     length: u64,
     bad: u64,
 ) -> Result<Option<u64>, StoreError> {
-    let mut window = Window { wal, length, start: 0, bytes: Vec::new() };
+    let mut window = Window::new(wal, length);
     let mut at = bad + 1;
     while at + GROUP_HEAD_BYTES as u64 <= length {
         let Some(bytes) = window.from(at, GROUP_HEAD_BYTES)? else { return Ok(None) };
@@ -98,14 +98,29 @@ pub(crate) fn later_witness(
 }
 
 /// A piece of the file in memory.
-struct Window<'a> {
-    wal: &'a WalFile,
+pub(crate) struct Window<'a> {
+    pub(crate) wal: &'a WalFile,
     length: u64,
     start: u64,
     bytes: Vec<u8>,
 }
 
-impl Window<'_> {
+impl<'a> Window<'a> {
+    /// A file of this length, of which nothing is read yet.
+    pub(crate) fn new(wal: &'a WalFile, length: u64) -> Self {
+        Self { wal, length, start: 0, bytes: Vec::new() }
+    }
+
+    /// The bytes of the record at an offset, as many as it says it has: at most so many.
+    pub(crate) fn record_at(&mut self, offset: u64, at_most: u64) -> Result<&[u8], StoreError> {
+        let wal = self.wal;
+        let cut_off = || StoreError::corrupt(&wal.name, offset, "the record is cut off");
+        let prefix = self.from(offset, record::PREFIX_BYTES)?;
+        let length = prefix.and_then(record::length).filter(|&length| length as u64 <= at_most);
+        let length = length.ok_or_else(cut_off)?;
+        self.from(offset, length)?.and_then(|bytes| bytes.get(..length)).ok_or_else(cut_off)
+    }
+
     /// The whole group at an offset, if there is one.
     fn group_at(&mut self, offset: u64) -> Result<Option<(GroupHead, &[u8])>, StoreError> {
         let salt = self.wal.head.salt;

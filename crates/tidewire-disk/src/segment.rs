@@ -1,8 +1,9 @@
 //! A sealed, sorted file: the entries of one retention class from one stretch of the log, topic by
 //! topic. It never changes; retention removes it whole. The layout is in `docs/store-format.md`.
 //!
-//! In memory it keeps 16 bytes for each topic it holds (a *run*), and 8 for every 16 KiB within a
-//! long run (a *mark*). What it holds in sequence order (the *order*) stays on disk.
+//! In memory it keeps 8 bytes for each topic it holds (of a *run*: half the hash, and where it ends in
+//! the log), and 8 for every 16 KiB within a long run (a *mark*). Where a run stands in the file, and
+//! what the file holds in sequence order (the *order*), stays on disk.
 //!
 //! Invariant: nothing here is believed before its checksum held.
 
@@ -20,7 +21,7 @@ use crate::{
     bytes::{Walk, narrow},
     disk::{Disk, DiskFile, Opening, read_exact, read_up_to},
     error::{Context, StoreError},
-    footer::Footer,
+    footer::{Footer, RUN_BYTES},
     record::{self, StoredKey},
     wal::{entry_in, record_bytes},
 };
@@ -36,19 +37,32 @@ pub(crate) struct Segment {
     pub(crate) footer: Footer,
     /// The whole file.
     pub(crate) bytes: u64,
-    /// Sorted; beside it, where each run begins and the place of its last entry.
-    hashes: Box<[u64]>,
-    runs: Box<[(u32, u32)]>,
+    /// The upper half of each run's topic hash, sorted; beside it, the place of its last entry.
+    hashes: Box<[u32]>,
+    lasts: Box<[u32]>,
     marks: Box<[(u32, u32)]>,
     order_held: AtomicBool,
 }
 
-/// The part of a file that holds one topic.
+/// The part of a file that may hold one topic: only the file itself knows the whole hash.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
-    start: u32,
-    end: u32,
+    topic: u64,
+    /// The first row of the table with this half of the hash, and how many there are.
+    rows: (u32, u32),
+    /// No entry of the topic stands behind this.
     pub(crate) last: Sequence,
+}
+
+/// A row of the table: a topic's hash, where its run begins, and the place of its last entry.
+struct Row {
+    topic: u64,
+    start: u32,
+    last: u32,
+}
+
+fn half(topic: u64) -> u32 {
+    (topic >> 32) as u32
 }
 
 /// A key with the place and the time of its entry.
@@ -65,20 +79,18 @@ impl Segment {
         let file = disk.open(name, Opening::Read).on("open", name)?;
         let bytes = file.len().on("measure", name)?;
         let footer = Footer::read(&*file, name, bytes)?;
-        let table_at = footer.table_at();
-        let table = read_exact(&*file, name, footer.table_bytes(), table_at)?;
-        if crc32c::crc32c(&table) != footer.table_checksum {
-            return Err(StoreError::corrupt(name, table_at, "the topic table's checksum is wrong"));
-        }
-        let mut walk = Walk(&table);
-        let class = walk.take(footer.class_bytes as usize).map(std::str::from_utf8);
-        let Some(Ok(class)) = class else {
-            return Err(StoreError::corrupt(name, table_at, "the class name is not text"));
-        };
-        let (mut hashes, mut runs) = (Vec::new(), Vec::new());
-        for _ in 0..footer.runs {
-            hashes.extend(walk.u64());
-            runs.extend(walk.u32().zip(walk.u32()));
+        let table = read_table(&*file, name, &footer)?;
+        let (class, rows) = table.split_at_checked(footer.class_bytes as usize).unwrap_or_default();
+        let class = std::str::from_utf8(class).map_err(|_| {
+            StoreError::corrupt(name, footer.table_at(), "the class name is not text")
+        })?;
+        let (mut hashes, mut lasts) = (Vec::new(), Vec::new());
+        hashes.reserve_exact(footer.runs as usize);
+        lasts.reserve_exact(footer.runs as usize);
+        let mut walk = Walk(rows);
+        for row in (0..footer.runs).map_while(|_| row(&mut walk)) {
+            hashes.push(half(row.topic));
+            lasts.push(row.last);
         }
         let marks = (0..footer.marks).filter_map(|_| walk.u32().zip(walk.u32())).collect();
         Ok(Self {
@@ -87,24 +99,44 @@ impl Segment {
             bytes,
             footer,
             hashes: hashes.into(),
-            runs: runs.into(),
+            lasts: lasts.into(),
             marks,
             order_held: AtomicBool::new(false),
         })
     }
 
-    /// The run of a topic, if the file has any of it.
+    /// The run of a topic, if the file may have any of it.
     pub(crate) fn run(&self, topic: u64) -> Option<Run> {
-        let at = self.hashes.binary_search(&topic).ok()?;
-        let &(start, last) = self.runs.get(at)?;
-        let end = self.runs.get(at + 1).map_or(narrow(self.footer.records_end), |next| next.0);
-        Some(Run { start, end, last: self.place(last) })
+        let half = half(topic);
+        let first = self.hashes.partition_point(|&other| other < half);
+        let rows = self.hashes.get(first..)?.iter().take_while(|&&other| other == half).count();
+        let &last = self.lasts.get(first..first + rows)?.iter().max()?;
+        let rows = (narrow(first as u64), narrow(rows as u64));
+        Some(Run { topic, rows, last: self.place(last) })
     }
 
-    /// Every topic of the file and the place of its last entry, sorted.
-    pub(crate) fn lasts(&self) -> impl Iterator<Item = (u64, Sequence)> {
-        let lasts = self.runs.iter().map(|&(_, last)| self.place(last));
-        self.hashes.iter().copied().zip(lasts)
+    /// Every topic of the file and the place of its last entry, sorted: read again.
+    pub(crate) fn lasts(&self, disk: &dyn Disk) -> Result<Vec<(u64, Sequence)>, StoreError> {
+        let file = disk.open(&self.name, Opening::Read).on("open", &self.name)?;
+        let table = read_table(&*file, &self.name, &self.footer)?;
+        let mut walk = Walk(table.get(self.footer.class_bytes as usize..).unwrap_or_default());
+        let rows = (0..self.footer.runs).map_while(|_| row(&mut walk));
+        Ok(rows.map(|row| (row.topic, self.place(row.last))).collect())
+    }
+
+    /// From where to where a run goes in the file; the same place twice if there is none.
+    fn bounds(&self, file: &dyn DiskFile, run: Run) -> Result<(u32, u32), StoreError> {
+        let (first, count) = run.rows;
+        let rows = self.footer.table_at() + u64::from(self.footer.class_bytes);
+        // One more, to know where the last one ends.
+        let count = (count + 1).min(self.footer.runs - first) as usize;
+        let at = rows + u64::from(first) * RUN_BYTES as u64;
+        let bytes = read_exact(file, &self.name, count * RUN_BYTES, at)?;
+        let mut walk = Walk(&bytes);
+        let mut rows = std::iter::from_fn(|| row(&mut walk));
+        let Some(found) = rows.find(|row| row.topic == run.topic) else { return Ok((0, 0)) };
+        let end = rows.next().map_or(narrow(self.footer.records_end), |next| next.start);
+        Ok((found.start, end))
     }
 
     fn place(&self, delta: u32) -> Sequence {
@@ -203,18 +235,19 @@ impl Segment {
         after: Sequence,
     ) -> Result<RunReader, StoreError> {
         let file = disk.open(&self.name, Opening::Read).on("open", &self.name)?;
+        let (start, end) = self.bounds(&*file, run)?;
         // The last mark within the run that is not after the place we look for.
-        let marks = self.marks.partition_point(|&(offset, _)| offset < run.end);
+        let marks = self.marks.partition_point(|&(offset, _)| offset < end);
         let in_run = self.marks.get(..marks).unwrap_or_default();
-        let first = in_run.partition_point(|&(offset, _)| offset < run.start);
+        let first = in_run.partition_point(|&(offset, _)| offset < start);
         let in_run = in_run.get(first..).unwrap_or_default();
         let before = in_run.partition_point(|&(_, delta)| self.place(delta) <= after);
         let mark = before.checked_sub(1).and_then(|at| in_run.get(at));
         Ok(RunReader {
             segment: Arc::clone(self),
             file,
-            at: u64::from(mark.map_or(run.start, |&(offset, _)| offset)),
-            end: u64::from(run.end),
+            at: u64::from(mark.map_or(start, |&(offset, _)| offset)),
+            end: u64::from(end),
             after,
             ready: VecDeque::new(),
             piece_bytes: PIECE_BYTES_FIRST,
@@ -223,8 +256,22 @@ impl Segment {
 
     /// About how much memory this takes.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.hashes.len() * 16 + self.marks.len() * 8 + 300
+        self.hashes.len() * 8 + self.marks.len() * 8 + 300
     }
+}
+
+/// The table, checked.
+fn read_table(file: &dyn DiskFile, name: &str, footer: &Footer) -> Result<Vec<u8>, StoreError> {
+    let table = read_exact(file, name, footer.table_bytes(), footer.table_at())?;
+    if crc32c::crc32c(&table) != footer.table_checksum {
+        let problem = "the topic table's checksum is wrong";
+        return Err(StoreError::corrupt(name, footer.table_at(), problem));
+    }
+    Ok(table)
+}
+
+fn row(walk: &mut Walk<'_>) -> Option<Row> {
+    Some(Row { topic: walk.u64()?, start: walk.u32()?, last: walk.u32()? })
 }
 
 /// Reads one run, piece by piece.

@@ -39,6 +39,22 @@ pub(crate) struct Fresh {
     pub(crate) entry: Arc<Entry>,
 }
 
+/// A file that retention drops.
+pub(crate) struct Gone {
+    pub(crate) segment: Arc<Segment>,
+    /// The place of each topic's last entry in it; left empty where nothing of it is in memory.
+    pub(crate) lasts: Vec<(u64, Sequence)>,
+}
+
+impl Gone {
+    /// Did it hold this entry?
+    fn held(&self, topic: u64, sequence: Sequence) -> bool {
+        let at = self.lasts.binary_search_by_key(&topic, |&(topic, _)| topic);
+        let last = at.ok().and_then(|at| self.lasts.get(at)).map(|&(_, last)| last);
+        sequence >= self.segment.footer.oldest && last.is_some_and(|last| sequence <= last)
+    }
+}
+
 /// A topic that somebody looks for.
 #[derive(Clone)]
 pub(crate) struct Wanted {
@@ -62,6 +78,16 @@ pub(crate) struct InWal {
     pub(crate) found: Vec<(Sequence, u32)>,
 }
 
+/// What memory alone knows of some topics after a place.
+pub(crate) struct InMemory {
+    pub(crate) newest: Sequence,
+    pub(crate) lost: Option<Sequence>,
+    /// Is there anything?
+    pub(crate) any: bool,
+    /// Topic by topic; two topics with one hash are not told apart yet.
+    pub(crate) entries: Vec<Arc<Entry>>,
+}
+
 /// What one read needs, at one moment.
 pub(crate) struct Plan {
     pub(crate) after: Sequence,
@@ -80,13 +106,16 @@ pub(crate) enum Piece {
 }
 
 impl State {
-    /// Takes in what was committed.
-    pub(crate) fn publish(&mut self, fresh: Vec<Fresh>) {
+    /// Takes in what was committed. Answers what left memory, for the caller to drop when it has
+    /// let go of the lock.
+    pub(crate) fn publish(&mut self, fresh: Vec<Fresh>) -> Vec<Arc<Entry>> {
+        let mut gone = Vec::with_capacity(fresh.len());
         for Fresh { class, topic, offset, noted, entry } in fresh {
             self.index.push(&class, topic, offset, &noted);
             self.newest = entry.sequence;
-            self.recent.push(topic, entry);
+            self.recent.push(topic, entry, &mut gone);
         }
+        gone
     }
 
     /// The place before the oldest entry of any topic.
@@ -102,14 +131,43 @@ impl State {
             .unwrap_or(self.newest)
     }
 
-    /// Where to find the topics' entries after a place: at most `limit` in each kind of file.
-    pub(crate) fn plan(&self, wanted: Vec<Wanted>, after: Sequence, limit: usize) -> Plan {
-        let floor = self.recent.floor();
+    /// What memory alone answers, if it does: at most `limit` of each topic's entries.
+    pub(crate) fn in_memory(
+        &self,
+        wanted: &[Wanted],
+        after: Sequence,
+        limit: usize,
+    ) -> Option<InMemory> {
+        if after < self.recent.floor() {
+            return None;
+        }
+        let mut found = InMemory {
+            newest: self.newest,
+            lost: self.lost(wanted, after),
+            any: false,
+            entries: Vec::new(),
+        };
+        for wanted in wanted {
+            let of_hash = self.recent.of_hash(wanted.hash, after);
+            found.any |= of_hash.len() > 0;
+            found.entries.extend(of_hash.take(limit).cloned());
+        }
+        Some(found)
+    }
+
+    /// The newest place after this one at which one of the topics lost something.
+    fn lost(&self, wanted: &[Wanted], after: Sequence) -> Option<Sequence> {
         let lost = wanted.iter().map(|wanted| {
             let [class, other] = &wanted.classes;
             self.losses.of(wanted.hash, [class, other])
         });
-        let lost = lost.max().filter(|&lost| lost > after);
+        lost.max().filter(|&lost| lost > after)
+    }
+
+    /// Where to find the topics' entries after a place: at most `limit` in each kind of file.
+    pub(crate) fn plan(&self, wanted: Vec<Wanted>, after: Sequence, limit: usize) -> Plan {
+        let floor = self.recent.floor();
+        let lost = self.lost(&wanted, after);
         let topics = wanted.into_iter().map(|wanted| self.places(wanted, after, limit)).collect();
         Plan { after, newest: self.newest, floor, lost, topics }
     }
@@ -169,23 +227,18 @@ impl State {
     }
 
     /// Takes the oldest files of a class out, and what they held out of memory.
-    pub(crate) fn drop_oldest(&mut self, class: &str, count: usize, losses: Arc<Losses>) {
+    pub(crate) fn drop_oldest(&mut self, class: &str, gone: &[Gone], losses: Arc<Losses>) {
         self.losses = losses;
         let Some(segments) = self.classes.get_mut(class) else { return };
-        let gone: Vec<_> = segments.iter().take(count).cloned().collect();
         Arc::make_mut(segments).drain(..gone.len());
         if segments.is_empty() {
             self.classes.remove(class);
         }
-        let Some(last) = gone.last().map(|segment| segment.footer.last) else { return };
+        let Some(last) = gone.last().map(|gone| gone.segment.footer.last) else { return };
         // The run says exactly which topics went; a class alone does not when features changed.
         self.recent.drop_up_to(last, |entry| {
             let topic = crate::record::topic_hash(entry.topic.as_str());
-            let held = |segment: &Arc<Segment>| {
-                entry.sequence >= segment.footer.oldest
-                    && segment.run(topic).is_some_and(|run| entry.sequence <= run.last)
-            };
-            gone.iter().any(held)
+            gone.iter().any(|gone| gone.held(topic, entry.sequence))
         });
     }
 
@@ -213,13 +266,19 @@ impl Classes {
         at.ok().and_then(|at| self.declared.get(at)).unwrap_or(&self.undeclared)
     }
 
+    /// The class of this name, whether it is declared or was.
+    fn named(&self, feature: &str) -> Arc<str> {
+        let class = self.of(feature);
+        if **class == *feature { Arc::clone(class) } else { feature.into() }
+    }
+
     /// A topic and where to look for it. A feature that is declared now may not have been when the
     /// entry was sorted, and the other way round.
     pub(crate) fn wanted(&self, topic: &Topic) -> Wanted {
         Wanted {
             topic: topic.clone(),
             hash: crate::record::topic_hash(topic.as_str()),
-            classes: [topic.feature().into(), Arc::clone(&self.undeclared)],
+            classes: [self.named(topic.feature()), Arc::clone(&self.undeclared)],
         }
     }
 }

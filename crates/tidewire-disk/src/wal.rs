@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use smallvec::SmallVec;
 use tidewire_proto::{Entry, Sequence};
 
 use crate::{
@@ -99,15 +100,16 @@ pub(crate) struct WalIndex {
     /// By rank.
     pub(crate) offsets: Vec<u32>,
     pub(crate) classes: BTreeMap<Arc<str>, ClassIndex>,
+    /// How many topics of a class the file before this one had.
+    expected: BTreeMap<Arc<str>, usize>,
     pub(crate) oldest_at_ms: u64,
     pub(crate) newest_at_ms: u64,
 }
 
 /// The part of an index that belongs to one retention class.
-#[derive(Default)]
 pub(crate) struct ClassIndex {
-    /// Ranks by topic, oldest first.
-    pub(crate) topics: HashMap<u64, Vec<u32>>,
+    /// Ranks by topic, oldest first. Most topics of many have few, which then need no room elsewhere.
+    pub(crate) topics: HashMap<u64, SmallVec<[u32; 4]>>,
     /// What its records take.
     pub(crate) bytes: u64,
 }
@@ -115,6 +117,14 @@ pub(crate) struct ClassIndex {
 impl WalIndex {
     pub(crate) fn new(base: Sequence) -> Self {
         Self { base: base.0, ..Self::default() }
+    }
+
+    /// An empty one for the file that follows: it expects as many topics, so that readers do not wait
+    /// while a large table grows.
+    pub(crate) fn succeeding(&self, base: Sequence) -> Self {
+        let topics =
+            |(class, index): (&Arc<str>, &ClassIndex)| (Arc::clone(class), index.topics.len());
+        Self { expected: self.classes.iter().map(topics).collect(), ..Self::new(base) }
     }
 
     /// Notes the next entry.
@@ -126,7 +136,9 @@ impl WalIndex {
         let rank = narrow(self.offsets.len() as u64);
         self.offsets.push(narrow(offset));
         if !self.classes.contains_key(class) {
-            self.classes.insert(Arc::clone(class), ClassIndex::default());
+            let expected = self.expected.get(class).copied().unwrap_or_default();
+            let topics = HashMap::with_capacity(expected);
+            self.classes.insert(Arc::clone(class), ClassIndex { topics, bytes: 0 });
         }
         if let Some(index) = self.classes.get_mut(class) {
             index.bytes += found.length;
@@ -181,8 +193,10 @@ impl WalIndex {
 
     /// About how much memory this takes.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let topics: usize = self.classes.values().map(|class| class.topics.len()).sum();
-        self.offsets.capacity() * 4 + self.offsets.len() * 4 + topics * 64
+        let topics = self.classes.values().flat_map(|class| class.topics.values());
+        let spilled = topics.filter(|ranks| ranks.spilled()).map(|ranks| ranks.capacity() * 4);
+        let tables: usize = self.classes.values().map(|class| class.topics.capacity() * 33).sum();
+        self.offsets.capacity() * 4 + spilled.sum::<usize>() + tables
     }
 }
 

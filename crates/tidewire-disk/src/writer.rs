@@ -1,6 +1,6 @@
 //! The one thread that appends. It takes what waits, writes it as one piece, syncs once, answers,
 //! and begins again: *fsync as soon as the previous one returned*, so a group is as large as the
-//! disk is slow, and no timer is involved.
+//! disk is slow. Where several publish one by one it waits a moment for those just answered (`gather`).
 //!
 //! Invariants: nothing is published before it is as safe as its feature asks, and nothing overtakes;
 //! a failed sync is never tried again, because what the disk holds is then unknown.
@@ -12,10 +12,12 @@ use tidewire_core::{
     log::idempotency::{KeyWindow, Verdict},
 };
 use tidewire_proto::{Entry, Message, Sequence, Stored};
+use tokio::time::Instant;
 
 use crate::{
     bytes::narrow,
     error::{StoreError, is_full},
+    gather::Gather,
     group,
     queue::{Answer, Request},
     record,
@@ -23,7 +25,7 @@ use crate::{
     retention,
     shared::Shared,
     state::Fresh,
-    wal::{Noted, SealedWal, WalFile, WalIndex},
+    wal::{Noted, SealedWal, WalFile},
 };
 
 /// About how many payload bytes are written as one piece.
@@ -32,7 +34,7 @@ const GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// sealing never has to wait for long.
 const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// How many entries are published under one lock.
-const PUBLISH_ENTRIES: usize = 1_024;
+const PUBLISH_ENTRIES: usize = 128;
 /// How many sealed files may wait to be sorted before the writer waits too.
 const SEALED_MAX: usize = 2;
 /// A file that cannot be sealed for want of room grows to this and no further.
@@ -52,6 +54,8 @@ pub(crate) struct Writer {
     pub(crate) salt: u64,
     pub(crate) buffer: Vec<u8>,
     pub(crate) failed: Option<String>,
+    /// How many batches waited when the last group was answered.
+    pub(crate) others: usize,
 }
 
 /// A batch with its places, encoded, not yet safe.
@@ -67,11 +71,15 @@ struct Prepared {
 impl Writer {
     /// Works until the queue is closed and empty.
     pub(crate) fn run(mut self) {
+        let mut gather = Gather::default();
         loop {
-            let work = self.shared.queue.take(GROUP_BYTES);
-            if !work.requests.is_empty() {
+            let work = self.shared.queue.take(GROUP_BYTES, gather);
+            let (begun, count) = (Instant::now(), work.requests.len());
+            self.others = 0;
+            if count > 0 {
                 self.commit(work.requests);
             }
+            gather = Gather::after(begun.elapsed(), count, self.others);
             if self.failed.is_none() && (work.seal || self.is_due()) {
                 self.seal();
             }
@@ -255,10 +263,10 @@ impl Writer {
     }
 
     /// Lets readers and followers see the batches, then answers them.
-    fn publish(&self, group: Vec<Prepared>) {
+    fn publish(&mut self, group: Vec<Prepared>) {
         let mut replies = Vec::with_capacity(group.len());
         let mut fresh = Vec::new();
-        let (mut any, mut done) = (false, 0);
+        let mut done = 0;
         for prepared in group {
             let Prepared { request, answer, at_ms, .. } = prepared;
             let Request { messages, reply, cost, .. } = request;
@@ -273,21 +281,31 @@ impl Writer {
                 }
             }
             replies.push((reply, answer));
-            if fresh.len() >= PUBLISH_ENTRIES {
-                any = true;
-                self.shared.lock().publish(std::mem::take(&mut fresh));
-            }
         }
-        if any || !fresh.is_empty() {
-            self.shared.lock().publish(fresh);
-            self.shared.tell_newest();
+        if !fresh.is_empty() {
+            self.show(fresh);
         }
         // Before the answers: whoever hears one may publish again at once.
-        self.shared.queue.done(done);
+        self.others = self.shared.queue.done(done);
         for (reply, answer) in replies {
             // A publisher who left does not take the batch back.
             let _ = reply.send(answer);
         }
+    }
+
+    /// Lets readers and followers see the entries, piece by piece: no reader waits for all of them.
+    fn show(&self, fresh: Vec<Fresh>) {
+        let mut fresh = fresh.into_iter();
+        loop {
+            let piece: Vec<_> = fresh.by_ref().take(PUBLISH_ENTRIES).collect();
+            if piece.is_empty() {
+                break;
+            }
+            let gone = self.shared.lock().publish(piece);
+            // What is freed here no reader waited for.
+            drop(gone);
+        }
+        self.shared.tell_newest();
     }
 
     fn fresh(&self, message: Message, sequence: Sequence, offset: u64, noted: Noted) -> Fresh {
@@ -329,7 +347,8 @@ impl Writer {
     fn begin(&mut self, wal: WalFile, length: u64) {
         let wal = Arc::new(wal);
         let mut state = self.shared.lock();
-        let index = std::mem::replace(&mut state.index, WalIndex::new(wal.head.base));
+        let next = state.index.succeeding(wal.head.base);
+        let index = std::mem::replace(&mut state.index, next);
         let sealed = std::mem::replace(&mut state.wal, Arc::clone(&wal));
         state.sealed.push(Arc::new(SealedWal { wal: sealed, index }));
         drop(state);

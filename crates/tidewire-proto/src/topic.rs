@@ -86,7 +86,8 @@ impl Topic {
     /// The first segment: the feature this topic belongs to.
     #[must_use]
     pub fn feature(&self) -> &str {
-        self.0.split('/').next().unwrap_or_default()
+        let end = self.0.bytes().position(|byte| byte == b'/');
+        end.and_then(|end| self.0.get(..end)).unwrap_or(&self.0)
     }
 }
 

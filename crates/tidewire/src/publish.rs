@@ -100,7 +100,9 @@ async fn read_body(app: &App, mut body: Body, bytes_max: usize) -> Result<Bytes,
             WireError::new(Code::Timeout, message)
         })?;
     match collected {
-        Ok(body) => Ok(body.to_bytes()),
+        // Copied, because it may be a small part of what was read from the connection, and would hold
+        // all of it for as long as the entry is in memory.
+        Ok(body) => Ok(Bytes::copy_from_slice(&body.to_bytes())),
         Err(error) if error.is::<LengthLimitError>() => {
             discard(app, body);
             Err(too_large())
