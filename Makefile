@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := menu
 .NOTPARALLEL:
-.PHONY: menu dev test build lint fmt clippy unit tasks doc arrows browser deny audit bench-peers needs clean
+.PHONY: menu dev test build lint fmt clippy unit tasks doc arrows guard guard-update browser deny audit bench-peers needs clean
 
 menu:             ## list this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,7 +11,7 @@ dev:              ## build and run `tidewire dev`: a server on this machine, wit
 	@scripts/install-build-needs.sh
 	cargo run --locked --release --bin tidewire -- dev
 
-test: needs lint doc build unit tasks browser  ## everything that CI checks, from a clean clone
+test: needs lint doc build unit tasks guard browser  ## everything that CI checks, from a clean clone
 
 build:            ## the binary, unoptimised: target/debug/tidewire
 	cargo build --locked --bin tidewire
@@ -36,6 +36,13 @@ unit:             ## the Rust tests, those in the documentation included
 tasks:            ## the promises once more, with a task for each connection instead of the sweep
 	TIDEWIRE_TEST_SWEEP=off cargo test --locked -p tidewire --test promises
 
+guard:            ## instructions of the hot paths, counted by valgrind, beside the baseline
+	node --test scripts/guard/compare.test.mjs
+	node scripts/guard/guard.mjs
+
+guard-update:     ## makes what is counted now the baseline
+	node scripts/guard/guard.mjs --update
+
 browser: build    ## the built binary in a real browser
 	npm test --workspace packages/browser-tests
 
@@ -51,7 +58,7 @@ audit:            ## known vulnerabilities (fetches the advisory database)
 bench-peers:      ## Tidewire beside its peers, some 12 minutes: docs/performance.md
 	node bench/run.mjs
 
-needs:            ## install what the tests need: a C compiler, Chromium, npm packages
+needs:            ## install what the tests need: a C compiler, valgrind, Chromium, npm packages
 	scripts/install-test-needs.sh
 
 clean:            ## remove what was built

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Rust and Node: a C compiler, a Chromium, and the packages of
-# package-lock.json. Says what it does, and does nothing twice.
+# Installs what the tests need beside Rust and Node: a C compiler, valgrind, a Chromium, and the
+# packages of package-lock.json. Says what it does, and does nothing twice.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scripts/install-build-needs.sh
+
+command -v valgrind >/dev/null || scripts/apt-install.sh "valgrind" valgrind
 
 have_chromium() {
   [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null

@@ -42,6 +42,7 @@
 //! | `app` `answer` `query` `wire` | what the doors share |
 //! | `handover` `places` | connections that doors take over; how many there may be |
 //! | `sweep` | many plain sockets without a task for any of them |
+//! | `guard` | in tests only: what `make guard` counts the instructions of |
 //!
 //! Doors call the core; the core never calls a door.
 
@@ -51,6 +52,8 @@ mod app;
 pub mod config;
 mod cors;
 mod events;
+#[cfg(test)]
+mod guard;
 mod handover;
 mod io;
 mod manifest;

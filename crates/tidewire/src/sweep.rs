@@ -47,6 +47,8 @@ use crate::{
 
 mod chunk;
 mod conn;
+#[cfg(test)]
+mod guard;
 mod memo;
 mod poller;
 mod shard;

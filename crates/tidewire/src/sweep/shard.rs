@@ -44,7 +44,7 @@ pub(super) struct Shard {
     pub(super) runtime: Handle,
     leaving: watch::Receiver<bool>,
     is_leaving: bool,
-    poller: Poller,
+    pub(super) poller: Poller,
     pub(super) topics: Topics,
     wheel: Wheel<Key>,
     started: Instant,
@@ -61,7 +61,7 @@ pub(super) struct Shard {
     // Waits in ticks.
     pub(super) beat: Tick,
     stuck: Tick,
-    readiness: Vec<Readiness>,
+    pub(super) readiness: Vec<Readiness>,
 }
 
 /// What a task has done for a socket.
@@ -124,7 +124,7 @@ impl Shard {
     }
 
     /// One round. True if there is more to do at once.
-    fn round(&mut self) -> bool {
+    pub(super) fn round(&mut self) -> bool {
         self.now = (self.started.elapsed().as_millis() as u64 / TICK_MS) as Tick;
         let (arrivals, done) = self.inbox.take();
         for (stream, arrived) in arrivals {
