@@ -13,7 +13,7 @@
 //! | `fleet` | more load processes, past 19,000 sockets |
 //! | `writers` `tls` | connections that publish in a closed loop; subscribers over TLS |
 //! | `floor` `disk` | the yardsticks |
-//! | `child` `probe` | processes, and what they cost |
+//! | `child` `held` `probe` | processes, what is put away after them, and what they cost |
 //! | `tally` `histogram` `timeline` | the books: pure, and tested with what must fail |
 //! | `phase` `report` `picture` | what it came to |
 //! | `clock` | the only place that asks for the time |
@@ -36,6 +36,7 @@ mod fanout;
 mod fleet;
 mod floor;
 mod frames;
+mod held;
 mod histogram;
 mod idle;
 mod load;
@@ -103,6 +104,13 @@ enum Scenario {
 /// # Errors
 /// When something could not be measured.
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
+    let hidden = matches!(
+        args.scenario,
+        Scenario::Load | Scenario::TlsLoad | Scenario::FloorServer | Scenario::OwnServer { .. }
+    );
+    if !hidden {
+        held::put_away_on_signals()?;
+    }
     match &args.scenario {
         Scenario::Fanout(args) => fanout::run(args),
         Scenario::Idle(args) => idle::run(args),
