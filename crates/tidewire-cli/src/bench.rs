@@ -7,6 +7,7 @@
 //! | Part | What |
 //! |---|---|
 //! | `fanout` `idle` `storm` `publish` `mixed` | the scenarios |
+//! | `aged` `fill` | some of them on an empty and on an aged log, and how a log ages |
 //! | `budgets` | all of them, against the project's limits |
 //! | `run` `drive` `side` | what they share: floor → target → floor, publishing, who is loaded |
 //! | `load` `door` `frames` `marker` | connections on one thread, and what is found in their bytes |
@@ -26,6 +27,7 @@
     reason = "counts and nanoseconds of one run"
 )]
 
+mod aged;
 mod budgets;
 mod child;
 mod clock;
@@ -33,6 +35,7 @@ mod disk;
 mod door;
 mod drive;
 mod fanout;
+mod fill;
 mod fleet;
 mod floor;
 mod frames;
@@ -81,6 +84,7 @@ enum Scenario {
     Storm(storm::StormArgs),
     Publish(publish::PublishArgs),
     Mixed(mixed::MixedArgs),
+    Aged(aged::AgedArgs),
     Budgets(budgets::BudgetsArgs),
     /// A share of the load, by lines on stdin and stdout
     #[command(hide = true)]
@@ -117,6 +121,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         Scenario::Storm(args) => storm::run(args),
         Scenario::Publish(args) => publish::run(args),
         Scenario::Mixed(args) => mixed::run(args),
+        Scenario::Aged(args) => aged::run(args),
         Scenario::Budgets(args) => budgets::run(args),
         Scenario::Load => fleet::work(),
         Scenario::TlsLoad => tls::work(),

@@ -98,9 +98,14 @@ impl Report {
         }
     }
 
+    /// What a phase's column is called.
+    fn column(&self, phase: &Phase) -> &'static str {
+        self.columns[usize::from(phase.side != "floor")]
+    }
+
     /// Everything that must not be.
     pub(crate) fn all_failures(&self) -> Vec<String> {
-        let phases = self.phases.iter().flat_map(Phase::failures);
+        let phases = self.phases.iter().flat_map(|phase| phase.failures(self.column(phase)));
         self.failures.iter().cloned().chain(phases).collect()
     }
 
@@ -145,7 +150,7 @@ impl Report {
             out.push_str(&format!("{}\n", red(&format!("FAILED  {failure}"))));
         }
         for phase in self.phases.iter().filter(|phase| phase.disturbed()) {
-            let name = self.columns[usize::from(phase.side != "floor")];
+            let name = self.column(phase);
             out.push_str(&red(&format!(
                 "DISTURBED  {} (round {}): others kept {:.1} processors busy; do not believe the figures\n",
                 name, phase.round + 1, phase.others
@@ -153,7 +158,7 @@ impl Report {
         }
         out.push_str(&format!(
             "\n{:<44}{:>12}{:>12}{:>10}{:>9}\n",
-            "", "floor", "target", "ratio", "spread"
+            "", self.columns[0], self.columns[1], "ratio", "spread"
         ));
         for row in &self.rows {
             out.push_str(&self.line(row));
@@ -162,7 +167,8 @@ impl Report {
         let has = |key: &str| self.phases.iter().any(|phase| phase.figures.contains_key(key));
         if failures.is_empty() && has("deliveries") {
             out.push_str("Every subscriber got every message, once, in order.\n");
-        } else if failures.is_empty() && has("checked") {
+        }
+        if failures.is_empty() && has("checked") {
             out.push_str("Everything that was acknowledged was read back, once, in order.\n");
         }
         self.notes.iter().for_each(|note| out.push_str(&format!("{note}\n")));
