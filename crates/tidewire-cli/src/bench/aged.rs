@@ -45,10 +45,10 @@ const QUIET_MAX: u64 = 10 * SECOND;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct AgedArgs {
     /// Entries of 200 bytes in the aged log
-    #[arg(long, value_name = "N", default_value_t = ENTRIES, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    #[arg(long, value_name = "N", default_value_t = ENTRIES, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000))]
     pub(crate) entries: u64,
     /// Topics of those entries
-    #[arg(long, value_name = "T", default_value_t = TOPICS, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    #[arg(long, value_name = "T", default_value_t = TOPICS, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000))]
     pub(crate) topics: u64,
     /// Subscribers of the fan-out; three tenths as many come back
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=19_000))]
@@ -124,10 +124,11 @@ pub(crate) fn run(args: &AgedArgs) -> anyhow::Result<ExitCode> {
 /// When a server cannot be filled or loaded.
 pub(crate) fn measure(args: &AgedArgs) -> anyhow::Result<Report> {
     let target = TargetArgs { data: args.data.clone(), ..TargetArgs::own() };
-    let log = LogArgs { entries: Some(args.entries), topics: Some(args.topics) };
+    let log = LogArgs { log_entries: Some(args.entries), log_topics: Some(args.topics) };
     log.check(&target)?;
     run::check(args.subscribers, 1, run::PROCESS_MAX)?;
-    let mut report = Report::new("aged", setup(args, &log), &[&ROWS[..], &fill::ROWS].concat());
+    let mut report =
+        Report::new("aged", setup(args, &log), &[&ROWS[..], &fill::ROWS[..3]].concat());
     report.columns = ["empty", "aged"];
     let (mut empty, mut before) = (Side::target(&target, Transport::Sse)?, Phase::new("floor", 0));
     let (mut aged, mut filled) = (Side::target(&target, Transport::Sse)?, Phase::new("target", 0));

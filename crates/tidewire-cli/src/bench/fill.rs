@@ -57,11 +57,11 @@ const NOTHING: f64 = 0.02;
 #[command(next_help_heading = "Its own server")]
 pub(crate) struct LogArgs {
     /// Age the log: publish so many entries of 200 bytes to other topics before anything is measured
-    #[arg(long = "log-entries", value_name = "N", conflicts_with = "subscribe", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
-    pub(crate) entries: Option<u64>,
+    #[arg(long, value_name = "N", conflicts_with = "subscribe", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000))]
+    pub(crate) log_entries: Option<u64>,
     /// Topics of those entries [default: one for every ten]
-    #[arg(long = "log-topics", value_name = "T", requires = "entries", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
-    pub(crate) topics: Option<u64>,
+    #[arg(long, value_name = "T", requires = "log_entries", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000_000))]
+    pub(crate) log_topics: Option<u64>,
 }
 
 /// What is said about the old entries.
@@ -75,13 +75,13 @@ pub(crate) const ROWS: [Row; 4] = [
 impl LogArgs {
     /// What the report's first line says of it.
     pub(crate) fn words(&self) -> String {
-        let Some(entries) = self.entries else { return String::new() };
+        let Some(entries) = self.log_entries else { return String::new() };
         let count = |value: u64| number(value as f64, 0);
         format!(", a log of {} entries over {} topics", count(entries), count(self.of(entries)))
     }
 
     fn of(&self, entries: u64) -> u64 {
-        self.topics.unwrap_or(entries / PER_TOPIC).clamp(1, entries)
+        self.log_topics.unwrap_or(entries / PER_TOPIC).clamp(1, entries)
     }
 
     /// Is there room for it?
@@ -89,7 +89,7 @@ impl LogArgs {
     /// # Errors
     /// When the folder of the log has less free space than the entries need.
     pub(crate) fn check(&self, target: &TargetArgs) -> anyhow::Result<()> {
-        let Some(entries) = self.entries else { return Ok(()) };
+        let Some(entries) = self.log_entries else { return Ok(()) };
         let folder: PathBuf = target.data.clone().unwrap_or_else(std::env::temp_dir);
         let found = rustix::fs::statvfs(&folder)
             .with_context(|| format!("how much is free in {}?", folder.display()))?;
@@ -106,7 +106,7 @@ impl LogArgs {
     /// # Errors
     /// When a publish fails.
     pub(crate) fn age(&self, side: &Side, phase: &mut Phase) -> anyhow::Result<()> {
-        let (Some(entries), Some(_)) = (self.entries, &side.url) else { return Ok(()) };
+        let (Some(entries), Some(_)) = (self.log_entries, &side.url) else { return Ok(()) };
         let began = clock::now_ns();
         fill(side, entries, self.of(entries)).context("while the log was filled")?;
         let written = clock::now_ns();
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn ten_entries_a_topic() {
-        let args = |entries, topics| LogArgs { entries: Some(entries), topics };
+        let args = |entries, topics| LogArgs { log_entries: Some(entries), log_topics: topics };
         assert_eq!(args(1_000, None).of(1_000), 100);
         assert_eq!(args(5, None).of(5), 1);
         assert_eq!(args(5, Some(50)).of(5), 5, "a topic without an entry is none");
