@@ -29,6 +29,10 @@ const isUpdate = process.argv.includes('--update')
 const only = process.argv.slice(2).find((word) => !word.startsWith('--')) ?? ''
 
 const tell = (...command) => execFileSync(command[0], command.slice(1), { cwd: ROOT, encoding: 'utf8', maxBuffer: 1 << 28, stdio: ['ignore', 'pipe', 'inherit'], env: ENVIRONMENT }).trim()
+/** As `tell`, but the error of a command that fails is only that it failed: it has said why itself. */
+const attempt = (...command) => {
+  try { return tell(...command) } catch (error) { return fail(`${command[0]} ended with ${error.status ?? error.code}`) }
+}
 
 function fail(message) {
   console.error(`guard: ${message}`)
@@ -43,7 +47,7 @@ function conditions() {
 }
 
 function build() {
-  const messages = tell('cargo', 'test', '--locked', '--profile', 'guard', '--package', 'tidewire', '--lib', '--no-run', '--message-format', 'json-render-diagnostics')
+  const messages = attempt('cargo', 'test', '--locked', '--profile', 'guard', '--package', 'tidewire', '--lib', '--no-run', '--message-format', 'json-render-diagnostics')
   const made = messages.split('\n').map((line) => JSON.parse(line)).filter(({ executable, profile }) => executable && profile.test)
   if (made.length !== 1) fail(`cargo made ${made.length} test binaries, not one`)
   return made[0].executable

@@ -7,13 +7,14 @@
 //! | Part | What |
 //! |---|---|
 //! | `fanout` `idle` `storm` `publish` `mixed` | the scenarios |
+//! | `aged` `fill` | some of them on an empty and on an aged log, and how a log ages |
 //! | `budgets` | all of them, against the project's limits |
 //! | `run` `drive` `side` | what they share: floor → target → floor, publishing, who is loaded |
 //! | `load` `door` `frames` `marker` | connections on one thread, and what is found in their bytes |
 //! | `fleet` | more load processes, past 19,000 sockets |
 //! | `writers` `tls` | connections that publish in a closed loop; subscribers over TLS |
 //! | `floor` `disk` | the yardsticks |
-//! | `child` `probe` | processes, and what they cost |
+//! | `child` `held` `probe` | processes, what is put away after them, and what they cost |
 //! | `tally` `histogram` `timeline` | the books: pure, and tested with what must fail |
 //! | `phase` `report` `picture` | what it came to |
 //! | `clock` | the only place that asks for the time |
@@ -26,6 +27,7 @@
     reason = "counts and nanoseconds of one run"
 )]
 
+mod aged;
 mod budgets;
 mod child;
 mod clock;
@@ -33,9 +35,11 @@ mod disk;
 mod door;
 mod drive;
 mod fanout;
+mod fill;
 mod fleet;
 mod floor;
 mod frames;
+mod held;
 mod histogram;
 mod idle;
 mod load;
@@ -80,6 +84,7 @@ enum Scenario {
     Storm(storm::StormArgs),
     Publish(publish::PublishArgs),
     Mixed(mixed::MixedArgs),
+    Aged(aged::AgedArgs),
     Budgets(budgets::BudgetsArgs),
     /// A share of the load, by lines on stdin and stdout
     #[command(hide = true)]
@@ -103,12 +108,20 @@ enum Scenario {
 /// # Errors
 /// When something could not be measured.
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
+    let hidden = matches!(
+        args.scenario,
+        Scenario::Load | Scenario::TlsLoad | Scenario::FloorServer | Scenario::OwnServer { .. }
+    );
+    if !hidden {
+        held::put_away_on_signals()?;
+    }
     match &args.scenario {
         Scenario::Fanout(args) => fanout::run(args),
         Scenario::Idle(args) => idle::run(args),
         Scenario::Storm(args) => storm::run(args),
         Scenario::Publish(args) => publish::run(args),
         Scenario::Mixed(args) => mixed::run(args),
+        Scenario::Aged(args) => aged::run(args),
         Scenario::Budgets(args) => budgets::run(args),
         Scenario::Load => fleet::work(),
         Scenario::TlsLoad => tls::work(),

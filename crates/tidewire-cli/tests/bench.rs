@@ -4,16 +4,19 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
-    process::{Output, Stdio},
+    path::Path,
+    process::{Command, Output, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     thread,
+    time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use support::tidewire;
+use support::{PATIENCE, tidewire};
 
 mod support;
 
@@ -124,6 +127,68 @@ fn mixed_readers() {
     measured(&mixed, &["hostile"], &["target"]);
 }
 
+const OLD: [&str; 4] = ["--log-entries", "20000", "--log-topics", "2000"];
+
+#[test]
+fn an_aged_log_in_every_scenario_that_takes_one() {
+    for words in [
+        &["fanout", "--subscribers", "50", "--seconds", "0.2"][..],
+        &["storm", "--subscribers", "50", "--behind", "40"],
+        &["publish", "--publishers", "8", "--seconds", "0.2"],
+    ] {
+        let old = report(&[words, &OLD, &["--no-floor"]].concat());
+        measured(&old, &["filled_per_s", "rested_s", "filled_mib"], &["target"]);
+        assert!(old["setup"].to_string().contains("20,000 entries over 2,000 topics"), "{old}");
+    }
+}
+
+#[test]
+fn empty_and_aged_in_turn() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("a path");
+    let size = ["--entries", "20000", "--topics", "2000", "--subscribers", "50"];
+    let words = ["aged", "--seconds", "0.2", "--rounds", "2", "--data", path];
+    let aged = report(&[&words[..], &size].concat());
+    assert_eq!(aged["columns"], serde_json::json!(["empty", "aged"]));
+    let keys = ["fan_cpu_us", "fan_per_s", "publish_per_s", "publish_p50_ms", "resume_s"];
+    measured(&aged, &keys, &BOTH);
+    measured(&aged, &["before_mib", "after_mib"], &["floor", "target"]);
+    assert!(is_empty(folder.path()));
+}
+
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).expect("a folder").next().is_none()
+}
+
+/// Is there anything beside the settings: has the server begun its log?
+fn has_a_log(folder: &Path) -> bool {
+    let runs = std::fs::read_dir(folder).expect("a folder").flatten();
+    runs.map(|run| run.path().join("data")).any(|data| data.exists() && !is_empty(&data))
+}
+
+#[tokio::test]
+async fn an_interrupted_run_leaves_nothing_behind() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut command: Command = tidewire();
+        command.args(["bench", "publish", "--seconds", "60", "--data"]).arg(folder.path());
+        let mut bench =
+            command.args(["--no-floor"]).stdout(Stdio::null()).spawn().expect("the binary runs");
+        let begun = async {
+            while !has_a_log(folder.path()) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, begun).await.expect("the server has begun its log");
+        let pid = i32::try_from(bench.id()).ok().and_then(Pid::from_raw).expect("a process");
+        kill_process(pid, signal).expect("it can be told");
+        let ended = tokio::task::spawn_blocking(move || bench.wait().expect("it ends"));
+        let status = tokio::time::timeout(PATIENCE, ended).await.expect("it ends").expect("so");
+        assert_eq!(status.code(), Some(code), "{signal:?}");
+        assert!(is_empty(folder.path()), "{signal:?}");
+    }
+}
+
 #[test]
 fn budgets_are_a_report() {
     let output =
@@ -152,6 +217,12 @@ fn what_cannot_be_measured_is_an_error() {
     for wrong in [&["fanout", "--seconds", "0"][..], &["storm", "--in-flight", "1"], &["nothing"]] {
         assert_eq!(bench(wrong).status.code(), Some(2), "{wrong:?}");
     }
+    let old = bench(&[&["fanout"], &nobody[..], &OLD].concat());
+    assert_eq!(old.status.code(), Some(2));
+    assert!(errors(&old).contains("--log-entries"), "{}", errors(&old));
+    let large = bench(&["aged", "--entries", "1000000000000", "--json"]);
+    assert_eq!(large.status.code(), Some(1));
+    assert!(errors(&large).contains("GiB free"), "{}", errors(&large));
 }
 
 /// What the server of this test does to its seventh message.

@@ -16,7 +16,7 @@ use crate::{
     lane::Lane,
     limits::Limits,
     log::{AppendError, Bounds, Filter, Log, PageLimit, ReadError, Receipt},
-    session::Session,
+    session::{Publisher, Session},
     subscription::Subscription,
 };
 
@@ -170,6 +170,12 @@ impl Hub {
     #[must_use]
     pub fn session(&self, gate: Arc<dyn Gate>, peer: Arc<Peer>) -> Session {
         Session::new(self.clone(), gate, peer)
+    }
+
+    /// What publishes in a peer's name, for a door that reads nothing.
+    #[must_use]
+    pub fn publisher(&self, gate: Arc<dyn Gate>, peer: Arc<Peer>) -> Publisher {
+        Publisher { hub: self.clone(), gate, peer }
     }
 
     /// Reads a page of the past, without waiting. At most `limit` entries, and never more than

@@ -185,11 +185,7 @@ impl Session {
     /// What publishes in this peer's name.
     #[must_use]
     pub fn publisher(&self) -> Publisher {
-        Publisher {
-            hub: self.hub.clone(),
-            gate: Arc::clone(&self.gate),
-            peer: Arc::clone(&self.peer),
-        }
+        self.hub.publisher(Arc::clone(&self.gate), Arc::clone(&self.peer))
     }
 
     /// Goes on with a new token. The subject must be the same; what is being read is asked again.
@@ -452,9 +448,9 @@ impl Drop for Session {
 /// Publishes in a peer's name. Apart from the session, so that a door can go on reading meanwhile.
 #[derive(Clone)]
 pub struct Publisher {
-    hub: Hub,
-    gate: Arc<dyn Gate>,
-    peer: Arc<Peer>,
+    pub(crate) hub: Hub,
+    pub(crate) gate: Arc<dyn Gate>,
+    pub(crate) peer: Arc<Peer>,
 }
 
 impl Publisher {

@@ -9,6 +9,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
+use memchr::memchr2;
 
 use crate::{
     cursor::{Cursor, Gap},
@@ -165,7 +166,7 @@ fn push_field(out: &mut String, name: &str, value: &str) {
 fn push_lines(out: &mut String, text: &str) {
     let mut rest = text;
     loop {
-        let end = rest.find(['\r', '\n']);
+        let end = memchr2(b'\r', b'\n', rest.as_bytes());
         let line = end.map_or(rest, |end| rest.get(..end).unwrap_or_default());
         push_field(out, "data", line);
         let Some(end) = end else { return };

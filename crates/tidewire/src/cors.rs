@@ -83,6 +83,11 @@ fn is_loopback_host(request: &Request) -> bool {
     // HTTP/2 says it in the request line.
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     let Some(host) = host.or(authority) else { return true };
+    let name = host.split(':').next().unwrap_or_default();
+    if ["localhost", "127.0.0.1"].iter().any(|usual| name.eq_ignore_ascii_case(usual)) {
+        // What nearly everybody says needs no parser. Before an `@` it would be no host but a user.
+        return !host.contains('@');
+    }
     let origin = format!("http://{host}");
     url::Url::parse(&origin).is_ok_and(|url| crate::config::origin::is_loopback_url(&url))
 }

@@ -37,7 +37,7 @@ pub(crate) async fn publish(State(app): State<App>, request: Request) -> Result<
     let event = text_header(&head.headers, "tidewire-event", Code::BadEvent)?;
     let key = text_header(&head.headers, "idempotency-key", Code::BadKey)?;
     let message = json::message_of(topic.as_str(), event, data, key)?;
-    let publisher = app.hub.session(Arc::clone(&app.gate), peer).publisher();
+    let publisher = app.hub.publisher(Arc::clone(&app.gate), peer);
     let mut out = String::new();
     push(&mut out, publisher.publish(message).await?);
     Ok(json_response(StatusCode::CREATED, out))
@@ -57,7 +57,7 @@ pub(crate) async fn publish_batch(
     let text = std::str::from_utf8(&bytes)
         .map_err(|_| WireError::new(Code::BadUtf8, "a batch is JSON or NDJSON, in UTF-8"))?;
     let batch = json::parse_batch(text, limits.batch_messages_max)?;
-    let publisher = app.hub.session(Arc::clone(&app.gate), peer).publisher();
+    let publisher = app.hub.publisher(Arc::clone(&app.gate), peer);
     let mut out = String::from("{\"results\":[");
     for (index, published) in publisher.publish_batch(batch).await?.into_iter().enumerate() {
         if index > 0 {

@@ -9,8 +9,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
+    aged::{self, AgedArgs},
     door::Transport,
     fanout::{self, FanoutArgs, seconds},
+    fill::{ENTRIES, LogArgs},
     idle::{self, IdleArgs},
     publish::{self, PublishArgs, Via},
     report::{Report, number},
@@ -34,6 +36,13 @@ pub(crate) struct BudgetsArgs {
     /// Only budgets whose name has this in it
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Also those of an aged log, at the end: some minutes, and 4 GB in the folder for temporary
+    /// files. `--only aged` asks for them too
+    #[arg(long)]
+    aged: bool,
+    /// Entries of the aged log
+    #[arg(long, value_name = "N", default_value_t = ENTRIES, hide = true, value_parser = clap::value_parser!(u64).range(10..=1_000_000_000))]
+    aged_entries: u64,
     /// Print one line of JSON for each budget
     #[arg(long)]
     json: bool,
@@ -58,6 +67,10 @@ struct Budget {
 
 const fn by_floor(name: &'static str, key: &'static str, limit: Limit) -> Budget {
     Budget { name, key, ratio: true, limit, unit: "× floor" }
+}
+
+const fn by_empty(name: &'static str, key: &'static str, limit: Limit) -> Budget {
+    Budget { name, key, ratio: true, limit, unit: "× empty" }
 }
 
 const fn itself(name: &'static str, key: &'static str, limit: Limit, unit: &'static str) -> Budget {
@@ -142,6 +155,31 @@ const BATCH: (Measure, &[Budget]) = (
     &[itself("entries per second in batches", "entries_per_s", Limit::Least(200_000.0), "/s")],
 );
 
+/// Takes long, so only for who asks. Empty and aged are each other's yardstick.
+const AGED: (Measure, &[Budget]) = (
+    |args| aged::measure(&age(args)),
+    &[
+        by_empty("aged log: CPU per delivery", "fan_cpu_us", Limit::Most(1.1)),
+        by_empty("aged log: deliveries per second", "fan_per_s", Limit::Least(0.9)),
+        by_empty("aged log: publishes by 64", "publish_per_s", Limit::Least(0.9)),
+        by_empty("aged log: time until all caught up", "resume_s", Limit::Most(1.1)),
+    ],
+);
+/// What asks for them in `--only`.
+const AGED_WORD: &str = "aged";
+
+fn age(args: &BudgetsArgs) -> AgedArgs {
+    AgedArgs {
+        entries: args.aged_entries,
+        topics: args.aged_entries / 10,
+        subscribers: args.subscribers,
+        seconds: args.seconds,
+        rounds: args.rounds.max(3),
+        data: None,
+        json: false,
+    }
+}
+
 fn fan(args: &BudgetsArgs, transport: Transport, in_flight: u64, rate: Option<f64>) -> FanoutArgs {
     FanoutArgs {
         subscribers: args.subscribers,
@@ -152,6 +190,7 @@ fn fan(args: &BudgetsArgs, transport: Transport, in_flight: u64, rate: Option<f6
         seconds: args.seconds,
         transport,
         target: TargetArgs::own(),
+        log: LogArgs::default(),
         output: OutputArgs::quiet(args.rounds),
     }
 }
@@ -175,6 +214,7 @@ fn come_back(args: &BudgetsArgs) -> StormArgs {
         bytes: 200,
         transport: Transport::Sse,
         target: TargetArgs::own(),
+        log: LogArgs::default(),
         output: OutputArgs::quiet(args.rounds),
     }
 }
@@ -187,6 +227,7 @@ fn write(args: &BudgetsArgs, publishers: u32, batch: Option<u32>) -> PublishArgs
         seconds: args.seconds,
         via: Via::Http,
         target: TargetArgs::own(),
+        log: LogArgs::default(),
         output: OutputArgs::quiet(args.rounds),
     }
 }
@@ -197,7 +238,9 @@ fn write(args: &BudgetsArgs, publishers: u32, batch: Option<u32>) -> PublishArgs
 /// When a measurement cannot be made.
 pub(crate) fn run(args: &BudgetsArgs) -> anyhow::Result<ExitCode> {
     let mut bad = false;
-    for (measure, budgets) in LIST.iter().chain([&BATCH]) {
+    let with_aged = args.aged || args.only.as_ref().is_some_and(|text| text.contains(AGED_WORD));
+    let last = with_aged.then_some(&AGED);
+    for (measure, budgets) in LIST.iter().chain([&BATCH]).chain(last) {
         let wanted =
             |budget: &&Budget| args.only.as_ref().is_none_or(|text| budget.name.contains(text));
         if budgets.iter().filter(wanted).count() == 0 {
@@ -218,6 +261,9 @@ pub(crate) fn run(args: &BudgetsArgs) -> anyhow::Result<ExitCode> {
         for budget in budgets.iter().filter(wanted) {
             show(budget, &report, args.json);
         }
+    }
+    if !with_aged && args.only.is_none() && !args.json {
+        println!("{:<42}{:>14}   takes minutes and 4 GB: --aged", "aged log", "left out");
     }
     Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

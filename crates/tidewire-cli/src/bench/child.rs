@@ -1,7 +1,8 @@
 //! Processes that the bench starts: a server of its own, the floor server, more load.
 //!
 //! It must not know what is measured. Invariant: they end with the bench, however it ends: when a
-//! [`Child`] is dropped, and by a signal from the kernel when the bench is killed.
+//! [`Child`] is dropped, by [`held`](super::held) when the bench is interrupted, and by a signal
+//! from the kernel when it is killed.
 
 use std::{
     fs,
@@ -15,8 +16,9 @@ use anyhow::{Context, bail};
 use rustix::process::{
     Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit,
 };
+use tempfile::TempDir;
 
-use super::probe::Probe;
+use super::{held::Held, probe::Probe};
 
 /// Descriptors of a server that are not connections: files of the log, listeners, publishers.
 const DESCRIPTORS_ASIDE: u64 = 500;
@@ -26,24 +28,15 @@ const CONNECTIONS_MAX: u64 = 19_500;
 /// A process that listens.
 #[derive(Debug)]
 pub(crate) struct Child {
-    process: process::Child,
+    held: Held,
     /// Where it listens.
     pub(crate) url: String,
-    /// Its folder, removed with it.
-    _folder: Option<tempfile::TempDir>,
 }
 
 impl Child {
     /// What it costs can be read here.
     pub(crate) fn probe(&self) -> Probe {
-        Probe::new(self.process.id(), false)
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        let _gone = self.process.kill();
-        let _gone = self.process.wait();
+        Probe::new(self.held.id(), false)
     }
 }
 
@@ -80,8 +73,11 @@ pub(crate) fn end_with_parent() -> anyhow::Result<()> {
 /// # Errors
 /// When it does not start.
 pub(crate) fn floor() -> anyhow::Result<Child> {
-    let mut command = bench_command()?;
-    start(command.arg("floor-server"), None)
+    start(|| {
+        let mut command = bench_command()?;
+        command.arg("floor-server");
+        Ok((command, None))
+    })
 }
 
 /// How a server of ours is set up.
@@ -98,6 +94,13 @@ pub(crate) struct Setup {
 /// # Errors
 /// When it does not start.
 pub(crate) fn server(setup: &Setup) -> anyhow::Result<Child> {
+    start(|| {
+        let (command, folder) = prepare(setup)?;
+        Ok((command, Some(folder)))
+    })
+}
+
+fn prepare(setup: &Setup) -> anyhow::Result<(Command, TempDir)> {
     let parent = setup.data.clone().unwrap_or_else(std::env::temp_dir);
     let folder = tempfile::Builder::new()
         .prefix("tidewire-bench-")
@@ -119,7 +122,7 @@ pub(crate) fn server(setup: &Setup) -> anyhow::Result<Child> {
     for name in ours.filter(|name| name.to_string_lossy().starts_with("TIDEWIRE_")) {
         command.env_remove(name);
     }
-    start(&mut command, Some(folder))
+    Ok((command, folder))
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
@@ -140,12 +143,16 @@ fn bench_command() -> anyhow::Result<Command> {
     Ok(command)
 }
 
-fn start(command: &mut Command, folder: Option<tempfile::TempDir>) -> anyhow::Result<Child> {
-    let mut process =
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("a process")?;
-    let stdout = process.stdout.take().context("its output")?;
-    let mut child = Child { process, url: String::new(), _folder: folder };
-    let mut lines = BufReader::new(stdout).lines();
+fn start(
+    prepare: impl FnOnce() -> anyhow::Result<(Command, Option<TempDir>)>,
+) -> anyhow::Result<Child> {
+    let (held, output) = Held::start(|| {
+        let (mut command, folder) = prepare()?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        Ok((command, folder))
+    })?;
+    let mut child = Child { held, url: String::new() };
+    let mut lines = BufReader::new(output.context("its output")?).lines();
     let found = lines
         .by_ref()
         .map_while(Result::ok)

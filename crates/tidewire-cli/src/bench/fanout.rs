@@ -8,11 +8,12 @@ use super::{
     clock,
     door::Transport,
     drive::{self, Pacing},
+    fill::{self, LogArgs},
     phase::Phase,
     picture,
     report::{Report, Row, number, plain, row},
     run::{self, OutputArgs},
-    side::TargetArgs,
+    side::{Side, TargetArgs},
 };
 
 const EXAMPLES: &str = "Examples:
@@ -53,6 +54,8 @@ pub(crate) struct FanoutArgs {
     pub(crate) transport: Transport,
     #[command(flatten)]
     pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
@@ -106,13 +109,18 @@ pub(crate) fn run(args: &FanoutArgs) -> anyhow::Result<ExitCode> {
 /// When a side cannot be loaded.
 pub(crate) fn measure(args: &FanoutArgs) -> anyhow::Result<Report> {
     run::check(args.subscribers, args.topics, args.output.per_process)?;
+    args.log.check(&args.target)?;
     let transport = args.target.transport(args.transport);
-    let pacing = args.rate.map_or(Pacing::InFlight(args.in_flight), Pacing::Rate);
-    let mut report = Report::new("fanout", setup(args, transport), &ROWS);
+    let rows = [&ROWS[..], &fill::ROWS].concat();
+    let mut report = Report::new("fanout", setup(args, transport), &rows);
     let mut count = 0;
     run::interleave(&args.output, &mut report, |floor, round| {
         count += 1;
-        phase(args, transport, pacing, floor, round, count)
+        let side = run::side(floor, &args.target, transport, args.bytes as usize)?;
+        let mut phase = Phase::new(side.name, round);
+        args.log.age(&side, &mut phase)?;
+        on(args, &side, count, &mut phase)?;
+        Ok(phase)
     })?;
     Ok(report)
 }
@@ -124,28 +132,32 @@ fn setup(args: &FanoutArgs, transport: Transport) -> String {
     };
     let (subscribers, name) = (number(f64::from(args.subscribers), 0), transport.name());
     format!(
-        "{subscribers} subscribers ({name}), {} topic(s), {} bytes, {pace}, {} s, {} round(s)",
-        args.topics, args.bytes, args.seconds, args.output.rounds
+        "{subscribers} subscribers ({name}), {} topic(s), {} bytes, {pace}, {} s, {} round(s){}",
+        args.topics,
+        args.bytes,
+        args.seconds,
+        args.output.rounds,
+        args.log.words()
     )
 }
 
-fn phase(
+/// Measures one side.
+///
+/// # Errors
+/// When it cannot be loaded.
+pub(crate) fn on(
     args: &FanoutArgs,
-    transport: Transport,
-    pacing: Pacing,
-    floor: bool,
-    round: u32,
+    side: &Side,
     number: u32,
-) -> anyhow::Result<Phase> {
+    phase: &mut Phase,
+) -> anyhow::Result<()> {
+    let pacing = args.rate.map_or(Pacing::InFlight(args.in_flight), Pacing::Rate);
     let bytes = args.bytes as usize;
-    let side = run::side(floor, &args.target, transport, bytes)?;
-    let mut load = run::load(&side, args.topics, bytes, number, args.output.per_process)?;
-    let mut phase = Phase::new(side.name, round);
+    let mut load = run::load(side, args.topics, bytes, number, args.output.per_process)?;
     phase.set("connects_per_s", load.connect(args.subscribers, "now")?);
     load.add_publisher(side.way.clone())?;
     clock::rest(Duration::from_millis(100));
     drive::warm_up(&mut load)?;
-    drive::measure(&mut load, &side.probe, pacing, args.seconds, &mut phase)?;
-    drive::close(&mut load, &mut phase)?;
-    Ok(phase)
+    drive::measure(&mut load, &side.probe, pacing, args.seconds, phase)?;
+    drive::close(&mut load, phase)
 }

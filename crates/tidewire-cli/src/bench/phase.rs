@@ -70,8 +70,9 @@ impl Phase {
     }
 
     /// What must not be, in words; empty in a good phase.
-    pub(crate) fn failures(&self) -> Vec<String> {
-        let who = format!("{} (round {})", self.side, self.round + 1);
+    /// `side` is what its column is called.
+    pub(crate) fn failures(&self, side: &str) -> Vec<String> {
+        let who = format!("{side} (round {})", self.round + 1);
         let mut failures = Vec::new();
         let Faults { lost, repeated, out_of_order, strangers } = self.faults;
         for (count, what) in [
@@ -123,11 +124,11 @@ mod tests {
     #[test]
     fn what_must_not_be_is_said_in_words() {
         let mut phase = Phase::new("target", 0);
-        assert!(phase.failures().is_empty());
+        assert!(phase.failures("target").is_empty());
         phase.faults = Faults { lost: 3, repeated: 0, out_of_order: 1, strangers: 0 };
         phase.gone = 2;
         phase.trouble = ": 2 × closed".to_owned();
-        let failures = phase.failures().join("\n");
+        let failures = phase.failures("target").join("\n");
         assert!(
             failures.contains("3 deliveries LOST")
                 && failures.contains("1 deliveries OUT OF ORDER")

@@ -10,6 +10,7 @@ use super::{
     disk,
     door::{Template, Transport},
     fanout::seconds,
+    fill::{self, LogArgs},
     load::{BATCH_MAX, Way},
     phase::Phase,
     picture,
@@ -54,6 +55,8 @@ pub(crate) struct PublishArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
     #[command(flatten)]
+    pub(crate) log: LogArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
@@ -97,18 +100,27 @@ pub(crate) fn measure(args: &PublishArgs) -> anyhow::Result<Report> {
     if args.target.subscribe.is_some() && (args.batch.is_some() || args.via == Via::Ws) {
         bail!("another server takes one POST for each message: leave --batch and --via out");
     }
+    args.log.check(&args.target)?;
     let what = args.batch.map_or_else(String::new, |batch| format!(", {batch} a request"));
     let setup = format!(
-        "{} publishers{what}, {} bytes, {} s{}",
+        "{} publishers{what}, {} bytes, {} s{}{}",
         args.publishers,
         args.bytes,
         args.seconds,
-        if args.via == Via::Ws { ", by WebSocket" } else { "" }
+        if args.via == Via::Ws { ", by WebSocket" } else { "" },
+        args.log.words()
     );
-    let mut report = Report::new("publish", setup, &ROWS);
+    let mut report = Report::new("publish", setup, &[&ROWS[..], &fill::ROWS].concat());
     report.columns = ["disk", "target"];
     run::interleave(&args.output, &mut report, |floor, round| {
-        if floor { disk_phase(args, round) } else { phase(args, round) }
+        if floor {
+            return disk_phase(args, round);
+        }
+        let side = Side::target(&args.target, args.target.transport(Transport::Sse))?;
+        let mut phase = Phase::new(side.name, round);
+        args.log.age(&side, &mut phase)?;
+        on(args, &side, round, &mut phase)?;
+        Ok(phase)
     })?;
     report.notes.push(match args.batch {
         None => {
@@ -134,18 +146,25 @@ fn disk_phase(args: &PublishArgs, round: u32) -> anyhow::Result<Phase> {
     Ok(phase)
 }
 
-fn phase(args: &PublishArgs, round: u32) -> anyhow::Result<Phase> {
-    let side = Side::target(&args.target, args.target.transport(Transport::Sse))?;
+/// Measures one server; each `number` has sequences of its own.
+///
+/// # Errors
+/// When it cannot be loaded.
+pub(crate) fn on(
+    args: &PublishArgs,
+    side: &Side,
+    number: u32,
+    phase: &mut Phase,
+) -> anyhow::Result<()> {
     let plan = Plan {
-        way: way(args, &side)?,
+        way: way(args, side)?,
         feature: side.feature.clone(),
         writers: args.publishers,
         batch: args.batch.unwrap_or(1),
         bytes: args.bytes as usize,
-        base: u64::from(round + 1) << 40,
+        base: u64::from(number + 1) << 40,
         interval_ns: 0,
     };
-    let mut phase = Phase::new(side.name, round);
     let (machine, cpu, began) = (Machine::now(&side.probe), side.probe.cpu(), clock::now_ns());
     let end = began + (args.seconds * SECOND as f64) as u64;
     let written = writers::write(&plan, end, &AtomicBool::new(false))?;
@@ -160,9 +179,9 @@ fn phase(args: &PublishArgs, round: u32) -> anyhow::Result<Phase> {
     phase.latency.merge(&written.latency);
     phase.set_latencies();
     if side.url.is_some() && !args.target.ephemeral {
-        read_back(&side, &plan, &written, &mut phase)?;
+        read_back(side, &plan, &written, phase)?;
     }
-    Ok(phase)
+    Ok(())
 }
 
 fn way(args: &PublishArgs, side: &Side) -> anyhow::Result<Way> {

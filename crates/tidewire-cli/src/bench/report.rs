@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use super::phase::Phase;
 
+/// More disturbed phases than this are counted instead of named.
+const DISTURBED_LINES_MAX: usize = 5;
+
 /// A figure of every phase, and its row in the table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row {
@@ -98,9 +101,14 @@ impl Report {
         }
     }
 
+    /// What a phase's column is called.
+    fn column(&self, phase: &Phase) -> &'static str {
+        self.columns[usize::from(phase.side != "floor")]
+    }
+
     /// Everything that must not be.
     pub(crate) fn all_failures(&self) -> Vec<String> {
-        let phases = self.phases.iter().flat_map(Phase::failures);
+        let phases = self.phases.iter().flat_map(|phase| phase.failures(self.column(phase)));
         self.failures.iter().cloned().chain(phases).collect()
     }
 
@@ -144,16 +152,12 @@ impl Report {
         for failure in &failures {
             out.push_str(&format!("{}\n", red(&format!("FAILED  {failure}"))));
         }
-        for phase in self.phases.iter().filter(|phase| phase.disturbed()) {
-            let name = self.columns[usize::from(phase.side != "floor")];
-            out.push_str(&red(&format!(
-                "DISTURBED  {} (round {}): others kept {:.1} processors busy; do not believe the figures\n",
-                name, phase.round + 1, phase.others
-            )));
+        for line in self.disturbances() {
+            out.push_str(&red(&format!("DISTURBED  {line}; do not believe the figures\n")));
         }
         out.push_str(&format!(
             "\n{:<44}{:>12}{:>12}{:>10}{:>9}\n",
-            "", "floor", "target", "ratio", "spread"
+            "", self.columns[0], self.columns[1], "ratio", "spread"
         ));
         for row in &self.rows {
             out.push_str(&self.line(row));
@@ -162,11 +166,30 @@ impl Report {
         let has = |key: &str| self.phases.iter().any(|phase| phase.figures.contains_key(key));
         if failures.is_empty() && has("deliveries") {
             out.push_str("Every subscriber got every message, once, in order.\n");
-        } else if failures.is_empty() && has("checked") {
+        }
+        if failures.is_empty() && has("checked") {
             out.push_str("Everything that was acknowledged was read back, once, in order.\n");
         }
         self.notes.iter().for_each(|note| out.push_str(&format!("{note}\n")));
         out
+    }
+
+    /// Who was disturbed: each phase, or how many if they are many.
+    fn disturbances(&self) -> Vec<String> {
+        let phases: Vec<_> = self.phases.iter().filter(|phase| phase.disturbed()).collect();
+        let most = phases.iter().map(|phase| phase.others).fold(0.0, f64::max);
+        if phases.len() > DISTURBED_LINES_MAX {
+            let all = self.phases.len();
+            let count = phases.len();
+            return vec![format!(
+                "{count} of {all} phases: others kept up to {most:.1} processors busy"
+            )];
+        }
+        let words = |phase: &&Phase| {
+            let (name, round) = (self.column(phase), phase.round + 1);
+            format!("{name} (round {round}): others kept {:.1} processors busy", phase.others)
+        };
+        phases.iter().map(words).collect()
     }
 
     fn line(&self, row: &Row) -> String {
@@ -288,6 +311,16 @@ mod tests {
         assert!(!text.contains("every message"));
         assert_eq!(report.to_json()["ok"], false);
         assert_eq!(report.exit(), ExitCode::FAILURE);
+    }
+
+    #[test]
+    fn many_disturbed_phases_are_one_line() {
+        let mut report = report();
+        report.phases.iter_mut().for_each(|phase| phase.others = 0.7);
+        let lines = |report: &Report| report.to_text(false).matches("DISTURBED").count();
+        assert_eq!(lines(&report), 3);
+        report.phases.extend((0..4).map(|_| report.phases[0].clone()).collect::<Vec<_>>());
+        assert_eq!(lines(&report), 1);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{
     clock,
     door::Transport,
     drive,
+    fill::{self, LogArgs},
     load::Load,
     phase::Phase,
     picture,
@@ -47,6 +48,8 @@ pub(crate) struct StormArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
     #[command(flatten)]
+    pub(crate) log: LogArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
@@ -77,50 +80,57 @@ pub(crate) fn run(args: &StormArgs) -> anyhow::Result<ExitCode> {
 /// When a side cannot be loaded.
 pub(crate) fn measure(args: &StormArgs) -> anyhow::Result<Report> {
     run::check(args.subscribers, 1, args.output.per_process)?;
+    args.log.check(&args.target)?;
     if args.target.ephemeral {
         bail!("a storm needs messages that are kept: leave --ephemeral out");
     }
     let transport = args.target.transport(args.transport);
     let (subscribers, name) = (number(f64::from(args.subscribers), 0), transport.name());
     let setup = format!(
-        "{subscribers} subscribers ({name}), {} messages of {} bytes behind",
-        args.behind, args.bytes
+        "{subscribers} subscribers ({name}), {} messages of {} bytes behind{}",
+        args.behind,
+        args.bytes,
+        args.log.words()
     );
-    let mut report = Report::new("storm", setup, &ROWS);
+    let mut report = Report::new("storm", setup, &[&ROWS[..], &fill::ROWS].concat());
     let mut count = 0;
     run::interleave(&args.output, &mut report, |floor, round| {
         count += 1;
-        phase(args, transport, floor, round, count)
+        let side = run::side(floor, &args.target, transport, args.bytes as usize)?;
+        let mut phase = Phase::new(side.name, round);
+        args.log.age(&side, &mut phase)?;
+        on(args, &side, floor, count, &mut phase)?;
+        Ok(phase)
     })?;
     Ok(report)
 }
 
-fn phase(
+/// Measures one side.
+///
+/// # Errors
+/// When it cannot be loaded.
+pub(crate) fn on(
     args: &StormArgs,
-    transport: Transport,
+    side: &Side,
     floor: bool,
-    round: u32,
     number: u32,
-) -> anyhow::Result<Phase> {
-    let bytes = args.bytes as usize;
-    let side = run::side(floor, &args.target, transport, bytes)?;
-    let mut load = run::load(&side, 1, bytes, number, args.output.per_process)?;
-    let mut phase = Phase::new(side.name, round);
+    phase: &mut Phase,
+) -> anyhow::Result<()> {
+    let mut load = run::load(side, 1, args.bytes as usize, number, args.output.per_process)?;
     load.add_publisher(side.way.clone())?;
     if floor {
         load.publish_greeting(args.behind)?;
         clock::rest(Duration::from_millis(100));
-        come_back(args, &side, &mut load, "now", None, &mut phase)?;
+        come_back(args, side, &mut load, "now", None, phase)?;
     } else {
         let cursor = first_visit(args, &mut load)?;
         let idle = side.probe.memory();
         load.drop_subscribers(u64::from(number) << 48);
         drive::publish_all(&mut load, args.behind)?;
         clock::rest(REST);
-        come_back(args, &side, &mut load, &cursor, Some(idle), &mut phase)?;
+        come_back(args, side, &mut load, &cursor, Some(idle), phase)?;
     }
-    drive::close(&mut load, &mut phase)?;
-    Ok(phase)
+    drive::close(&mut load, phase)
 }
 
 /// Everybody connects, hears one message, and so knows where it is.
