@@ -143,6 +143,44 @@ async fn large_and_small_entries_reach_the_slow_and_the_quick() {
     }
 }
 
+/// News come a few at a time, each few as one write, until a write stops somewhere in the middle.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_stops_among_its_entries_goes_on_there() {
+    const COUNT: usize = 2_400;
+    let server = quiet_server().await;
+    let (mut streams, mut sockets) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        streams.push(Narrow::open(&server, "chat/a").await);
+        let mut raw = narrow_socket(&server, 4 * 1024).await;
+        subscribe(&mut raw, "chat/a").await;
+        sockets.push(raw);
+    }
+    let (mut quick, _) = Stream::open(&server, "topic=chat/a").await;
+    for start in (0..COUNT).step_by(6) {
+        let batch = (start..start + 6).map(|n| message("chat/a", n, 4_000)).collect();
+        server.hub.publish_batch(batch).await.unwrap();
+        for _ in 0..6 {
+            quick.entry().await;
+        }
+    }
+    for stream in &mut streams {
+        for expected in 0..COUNT {
+            let heard = stream.next().await;
+            assert_eq!(number(&serde_json::from_str(&heard.data).unwrap()), expected);
+        }
+    }
+    for raw in &mut sockets {
+        let mut expected = 0;
+        while expected < COUNT {
+            let heard = told(raw).await;
+            if heard["topic"].is_string() {
+                assert_eq!(number(&heard["data"]), expected);
+                expected += 1;
+            }
+        }
+    }
+}
+
 /// A slow socket with subscriptions of kept and of passing features: what is kept comes whole and in
 /// the order of the log; what is not comes in order, at most once.
 #[tokio::test(flavor = "multi_thread")]
