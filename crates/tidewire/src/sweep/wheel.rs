@@ -9,8 +9,8 @@ pub(super) const TICK_MS: u64 = 10;
 const SLOTS: usize = 2_048;
 const WORD_BITS: usize = 64;
 
-/// A moment, in ticks since the shard began. After 497 days of one shard it would pass its end.
-pub(super) type Tick = u32;
+/// A moment, in ticks since the shard began.
+pub(super) type Tick = u64;
 
 /// Items, each in the slot of its tick.
 pub(super) struct Wheel<T> {
@@ -97,7 +97,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_lost_and_nothing_comes_late(
-            steps in prop::collection::vec((0_u32..3_000, 0_u32..700), 1..200),
+            steps in prop::collection::vec((0_u64..3_000, 0_u64..700), 1..200),
         ) {
             let mut wheel = Wheel::new();
             let (mut waiting, mut number) = (Vec::<(Tick, usize)>::new(), 0);
