@@ -117,7 +117,8 @@ impl Sweep {
     pub(crate) fn start(app: &App) -> io::Result<Self> {
         let count = thread::available_parallelism().map_or(1, NonZero::get);
         let running = watch::Sender::new(0);
-        let mut inboxes = Vec::new();
+        // When one cannot be started, those before it end with this.
+        let mut shards = Shards { inboxes: Vec::new(), turn: AtomicUsize::new(0), running };
         for number in 0..count {
             let inbox = Arc::new(Inbox {
                 items: Mutex::default(),
@@ -125,23 +126,23 @@ impl Sweep {
                 wakeup: Wakeup::new()?,
             });
             let shard = Shard::new(app.clone(), Arc::clone(&inbox), Handle::current())?;
-            running.send_modify(|running| *running += 1);
-            let ends = Ends { inbox: Arc::clone(&inbox), running: running.clone() };
+            shards.running.send_modify(|running| *running += 1);
+            let ends = Ends { inbox: Arc::clone(&inbox), running: shards.running.clone() };
             let run = move || {
                 let _ends = ends;
                 shard.run();
             };
             thread::Builder::new().name(format!("tidewire-{number}")).spawn(run)?;
-            inboxes.push(inbox);
+            shards.inboxes.push(inbox);
         }
         let (mut leaving, wakeups) =
-            (app.leaving.subscribe(), inboxes.iter().map(|inbox| Arc::clone(&inbox.wakeup)));
+            (app.leaving.subscribe(), shards.inboxes.iter().map(|inbox| Arc::clone(&inbox.wakeup)));
         let wakeups: Vec<_> = wakeups.collect();
         tokio::spawn(async move {
             left(&mut leaving).await;
             wakeups.into_iter().for_each(Wakeup::wake);
         });
-        Ok(Self(Arc::new(Shards { inboxes, turn: AtomicUsize::new(0), running })))
+        Ok(Self(Arc::new(shards)))
     }
 
     /// Takes a socket in.
