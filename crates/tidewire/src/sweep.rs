@@ -19,7 +19,8 @@
 //! | `chunk` | frames one after another, and where a cut falls |
 //! | `memo` | what was put together for one, for the others at its place |
 //! | `poller` | the shard's epoll set, in which it sleeps |
-//! | `wheel` | its timers |
+//! | `timers` | what is due at a time |
+//! | `wheel` | the times, in order |
 //!
 //! Knows no HTTP and nothing of how a connection came to be. Invariant: nothing here waits for one
 //! socket while another could go on.
@@ -55,6 +56,7 @@ mod shard;
 mod talk;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod topics;
 mod wheel;
 

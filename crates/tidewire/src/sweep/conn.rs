@@ -58,6 +58,8 @@ pub(super) struct Conn {
     pub(super) silent_beats: u8,
     /// There may be bytes to read.
     pub(super) is_unread: bool,
+    /// Its peer is heard before it is told more: last time it was the other way round.
+    pub(super) hears_first: bool,
     /// It stands in the row of those to be served.
     pub(super) is_ready: bool,
     /// A command of its peer has borrowed the session.

@@ -18,11 +18,12 @@ use super::{
     memo::Memos,
     poller::{Poller, Readiness},
     talk::{End, Talk},
+    timers::ticks,
     topics::{Topics, Visit},
     wheel::{TICK_MS, Tick, Wheel},
 };
 use crate::{
-    app::{App, expired, restarting},
+    app::{App, restarting},
     wire,
 };
 
@@ -34,8 +35,6 @@ const STEPS: usize = 4;
 const READS_MAX: usize = 32;
 /// Bytes read from a socket at once.
 const READ_BYTES: usize = 16 * 1024;
-/// A wall clock may be moved: whether access has ended is looked at so often.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 pub(super) struct Shard {
     pub(super) app: App,
@@ -46,7 +45,7 @@ pub(super) struct Shard {
     is_leaving: bool,
     pub(super) poller: Poller,
     pub(super) topics: Topics,
-    wheel: Wheel<Key>,
+    pub(super) wheel: Wheel<Key>,
     started: Instant,
     pub(super) now: Tick,
     pub(super) conns: Slab<Conn>,
@@ -60,7 +59,7 @@ pub(super) struct Shard {
     pub(super) input: Box<[u8]>,
     // Waits in ticks.
     pub(super) beat: Tick,
-    stuck: Tick,
+    pub(super) stuck: Tick,
     pub(super) readiness: Vec<Readiness>,
 }
 
@@ -193,6 +192,7 @@ impl Shard {
             is_ready: false,
             is_asking: false,
             wants_past: false,
+            hears_first: false,
             beat_at,
             stuck_until: None,
             phase_until: None,
@@ -276,19 +276,38 @@ impl Shard {
         match conn.phase {
             Phase::Open if is_leaving => {
                 let slot = self.app.restart_slot();
-                return self.end(key, End::Bye(restarting(), slot));
+                self.end(key, End::Bye(restarting(), slot));
             }
-            Phase::Open => self.step(key),
-            Phase::Finishing => {}
-            Phase::Closing | Phase::Flushing => self.settle(key),
+            // In turns, because each may fill the socket, and then nothing is left for the other.
+            Phase::Open if conn.hears_first => {
+                conn.hears_first = false;
+                self.hear_out(key);
+                if self.conn(key).is_some_and(|conn| conn.phase == Phase::Open) {
+                    self.step(key);
+                }
+            }
+            Phase::Open => {
+                conn.hears_first = conn.is_unread;
+                self.step(key);
+                self.hear_out(key);
+            }
+            Phase::Finishing => self.hear_out(key),
+            Phase::Closing | Phase::Flushing => {
+                self.settle(key);
+                self.hear_out(key);
+            }
         }
+    }
+
+    /// Hears the peer, if it may have said something.
+    fn hear_out(&mut self, key: Key) {
         if self.conn(key).is_some_and(|conn| conn.is_unread) {
             self.read(key);
         }
     }
 
     /// Tells the peer what there is to tell.
-    fn step(&mut self, key: Key) {
+    pub(super) fn step(&mut self, key: Key) {
         for _ in 0..STEPS {
             let Self { conns, news, .. } = self;
             let Some(conn) = conns.get_mut(key.index as usize) else { return };
@@ -500,95 +519,8 @@ impl Shard {
         self.arm(key);
         true
     }
-
-    /// A timer of this socket has come.
-    fn fire(&mut self, tick: Tick, key: Key) {
-        let now = self.now;
-        let Some(conn) = self.conn(key).filter(|conn| conn.armed_at == tick) else { return };
-        if conn.stuck_until.is_some_and(|until| until <= now) && !self.is_moving(key) {
-            tracing::info!("a reader accepted nothing for too long and is closed");
-            return self.remove(key);
-        }
-        let Some(conn) = self.conn(key) else { return };
-        let is_over = conn.phase_until.is_some_and(|until| until <= now);
-        match conn.phase {
-            Phase::Open => self.fire_open(key),
-            Phase::Finishing if is_over => {
-                tracing::warn!("a socket ends before its publishes were answered");
-                self.conclude(key);
-            }
-            Phase::Closing | Phase::Flushing if is_over => return self.remove(key),
-            _ => {}
-        }
-        self.arm(key);
-    }
-
-    /// The kernel tells of room only when there is plenty. So whether a peer really takes nothing is
-    /// found out by trying.
-    fn is_moving(&mut self, key: Key) -> bool {
-        let stuck_until = self.now + self.stuck;
-        let Some(conn) = self.conn(key) else { return true };
-        conn.out.has_moved();
-        if conn.out.flush(&conn.stream).is_err() {
-            return false;
-        }
-        if conn.phase == Phase::Open {
-            self.step(key);
-        }
-        let Some(conn) = self.conn(key) else { return true };
-        let is_moving = conn.out.has_moved() || conn.out.is_free();
-        conn.stuck_until = (!conn.out.is_free()).then_some(stuck_until);
-        is_moving
-    }
-
-    fn fire_open(&mut self, key: Key) {
-        let now = self.now;
-        let app = self.app.clone();
-        let Some(conn) = self.conn(key) else { return };
-        let Some(session) = &conn.session else {
-            // It is read or obeyed for now, and looked at again soon.
-            conn.beat_at = conn.beat_at.max(now + 1);
-            return;
-        };
-        if app.access_left(session.peer()) == Some(Duration::ZERO) {
-            return self.end(key, End::Bye(expired(), app.retry()));
-        }
-        if conn.beat_at <= now {
-            // A topic of which nothing is heard has moved on too.
-            self.step(key);
-            self.beat(key);
-        }
-    }
-
-    /// Puts the socket into the wheel for the next moment at which something is due.
-    pub(super) fn arm(&mut self, key: Key) {
-        let (now, app) = (self.now, self.app.clone());
-        let Some(conn) = self.conn(key) else { return };
-        let is_open = conn.phase == Phase::Open;
-        let access = conn.session.as_ref().filter(|_| is_open).and_then(|session| {
-            // A tick more, so that it has really ended when it is looked at.
-            app.access_left(session.peer()).map(|left| now + 1 + ticks(left.min(LOOK_AGAIN)))
-        });
-        let beat = is_open.then_some(conn.beat_at);
-        let due = [beat, conn.stuck_until, conn.phase_until, access].into_iter().flatten().min();
-        let Some(due) = due else { return };
-        let is_armed = conn.armed_at > now && conn.armed_at <= due;
-        if !is_armed {
-            let at = self.wheel.tick_for(due);
-            self.wheel.insert(at, key);
-            if let Some(conn) = self.conn(key) {
-                conn.armed_at = at;
-            }
-        }
-    }
 }
 
 fn key(index: usize, conn: &Conn) -> Key {
     Key { index: index as u32, generation: conn.generation }
-}
-
-/// A wait in ticks, rounded up.
-pub(super) fn ticks(wait: Duration) -> Tick {
-    // A configured wait is a hundred years at most: nothing here comes near the end of a tick's range.
-    (wait.as_millis() as u64).div_ceil(TICK_MS)
 }

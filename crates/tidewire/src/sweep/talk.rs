@@ -236,7 +236,7 @@ impl Shard {
     /// Begins to end a socket. What the peer said was said: publishes and commands that are on their
     /// way are answered first. For a while, because the log may be slow.
     pub(super) fn end(&mut self, key: Key, end: End) {
-        let until = self.now + super::shard::ticks(self.app.hub.limits().close_timeout);
+        let until = self.now + super::timers::ticks(self.app.hub.limits().close_timeout);
         let Self { app, conns, .. } = self;
         let conn = conns.get_mut(key.index as usize);
         let Some(conn) = conn.filter(|conn| conn.generation == key.generation) else { return };
@@ -282,7 +282,7 @@ impl Shard {
 
     /// The last words are said; once they are out, the rest of the end.
     pub(super) fn settle(&mut self, key: Key) {
-        let until = self.now + super::shard::ticks(self.app.hub.limits().close_timeout);
+        let until = self.now + super::timers::ticks(self.app.hub.limits().close_timeout);
         let Some(conn) = self.conn(key).filter(|conn| conn.out.is_free()) else { return };
         if conn.phase == Phase::Flushing {
             return self.close(key);
