@@ -124,13 +124,14 @@ export abstract class Carrier implements Carries {
 
   async #run(): Promise<void> {
     this.#isRunning = true
-    while (this.subs.size && !this.engine.isClosed) {
+    for (let why = 'somebody listens'; this.subs.size && !this.engine.isClosed; ) {
       const abort = (this.#abort = new AbortController())
       this.#openedAt = this.told = undefined
       this.#isHeard = false
       let loss = new Loss('ended', 'the connection ended')
       try {
-        this.say('connecting', this.status.why)
+        // A change of topics is nothing that a person should see.
+        if (why) this.say('connecting', why)
         await this.engine.ready(abort.signal)
         // What the plan says may have moved them.
         if (this.subs.size) await this.attempt(abort.signal)
@@ -139,6 +140,7 @@ export abstract class Carrier implements Carries {
       }
       abort.abort(loss)
       this.#stopWatching?.()
+      why = loss.code === 'again' ? '' : loss.message
       await this.#after(loss)
     }
     this.#isRunning = false

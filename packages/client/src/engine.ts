@@ -347,10 +347,10 @@ export class Engine {
       // One stream has room for so many topics; the rest is no less live on the socket.
       if (rung === 'sse' && ++streamed > most && !this.path.isShut('ws')) rung = 'ws'
       const carrier = this.#isRead ? this.#relay! : this.carriers[rung]
-      if (!carrier) this.#fetch(rung)
-      if (!carrier || sub.carrier === carrier) continue
+      if (sub.carrier === carrier && carrier) continue
       sub.carrier?.drop(sub)
-      carrier.add(sub)
+      if (carrier) carrier.add(sub)
+      else this.#fetch(rung)
     }
     void this.#upkeep?.then((upkeep) => upkeep.retestLater())
     this.changed()
