@@ -12,6 +12,8 @@ import type { Socket } from './socket.js'
 import { Stream } from './stream.js'
 import { type Carries, type Reader, Sub } from './sub.js'
 
+/** A plan that could not be had is asked for again after so long, in ms. */
+const PLAN_AGAIN = 5000
 /** Happenings that `explain()` remembers. */
 const RECENT = 50
 
@@ -57,6 +59,7 @@ export class Engine {
   onStatus: () => void = () => undefined
   readonly carriers: { sse: Carrier; ws?: Socket; poll?: Carrier }
   #loading: Promise<void> | undefined
+  #tag: string | undefined
   #isRefreshed = false
   #halt: Loss | undefined
   #resume: (() => void)[] = []
@@ -128,8 +131,8 @@ export class Engine {
 
   // What carriers tell.
 
-  /** Waits until an attempt makes sense: the plan is known, and nothing is refused. */
-  async ready(signal: AbortSignal): Promise<void> {
+  /** Waits while nothing should be tried. */
+  async resumed(signal: AbortSignal): Promise<void> {
     while (this.#halt || this.#isHidden) {
       await new Promise<void>((done) => {
         this.#resume.push(done)
@@ -137,6 +140,10 @@ export class Engine {
       })
       signal.throwIfAborted()
     }
+  }
+
+  /** Waits until the plan is known. */
+  async ready(signal: AbortSignal): Promise<void> {
     if (!this.plan) await this.#load()
     signal.throwIfAborted()
   }
@@ -150,10 +157,10 @@ export class Engine {
 
   /** The server's plan has this tag. If it is another than ours, ours is asked for anew, in our slot. */
   planIs(tag: string | undefined, wait = 0): void {
-    if (!tag || !this.plan?.tag || tag === this.plan.tag) return
-    this.note('the plan changed')
-    this.plan.tag = tag
-    this.env.after(wait, () => void this.#load().catch(() => delete this.plan?.tag))
+    if (!tag || !this.plan || tag === this.#tag) return
+    this.#tag = tag
+    const load = (): void => void this.#load().catch(() => this.env.after(PLAN_AGAIN, load))
+    if (tag !== this.plan.tag) this.env.after(wait, load)
   }
 
   /** What follows from a loss: again now, after a wait, or not by itself. */
@@ -166,7 +173,11 @@ export class Engine {
       return 'now'
     }
     const upkeep = await this.upkeep().catch(() => undefined)
-    if (loss.next === 'give_up') return (await upkeep?.sift(carrier)) ? 'now' : 'stop'
+    if (loss.next === 'give_up') {
+      if (!this.plan || !upkeep) return 'stop'
+      await upkeep.sift(carrier, loss)
+      return 'now'
+    }
     if (!wasOpen) await upkeep?.blame(carrier, loss)
     return 'wait'
   }
@@ -174,18 +185,17 @@ export class Engine {
   /** Nothing goes on by itself after this. */
   halted(carrier: Carrier, loss: Loss): void {
     this.#halt = loss
-    const state = loss.next === 'refresh_token' ? 'unauthorized' : 'refused'
-    carrier.status = { state, why: loss.message }
-    if (state === 'refused') for (const sub of carrier.subs.values()) sub.refuse(loss)
+    carrier.status = { state: loss.next === 'refresh_token' ? 'unauthorized' : 'refused', why: loss.message }
+    for (const sub of carrier.subs.values()) sub.refuse(loss)
     this.changed()
   }
 
   /** The server refuses one topic: the others go on. */
   refuse(sub: Sub, loss: Refusal): void {
     this.note(`${sub.topic}: ${loss.message}`)
-    this.subs.delete(sub.topic)
     sub.carrier?.drop(sub)
     sub.refuse(loss)
+    this.changed()
   }
 
   note(what: string): void {
@@ -212,7 +222,8 @@ export class Engine {
     const carriers = Object.values(this.carriers)
     const worst = (Object.keys(STATES) as State[]).map((state) => carriers.find((carrier) => carrier.status.state === state && (carrier.subs.size || state === 'idle'))).find(Boolean)
     const degraded = [...this.subs.values()].find((sub) => sub.carrier && sub.carrier.name !== this.planned(sub.topic))
-    const status = this.isClosed ? { state: 'closed' as const, why: 'close() was called' } : (worst ?? carriers[0]!).status
+    const refused = [...this.subs.values()].find((sub) => sub.refusal)?.refusal
+    const status = this.isClosed ? { state: 'closed' as const, why: 'close() was called' } : worst && worst.subs.size ? worst.status : refused ? { state: 'refused' as const, why: refused.message } : carriers[0]!.status
     const next = { ...status, next: STATES[status.state], ...(degraded && this.plan && { degradedFrom: this.planned(degraded.topic) }) }
     this.isShown(next)
   }
@@ -222,7 +233,9 @@ export class Engine {
   reconnect(): void {
     this.#halt = undefined
     this.#isRefreshed = false
+    for (const sub of this.subs.values()) sub.refusal = undefined
     this.#resume.splice(0).forEach((resume) => resume())
+    this.assign()
     this.#each((carrier) => (carrier.isOpen ? carrier.wake() : carrier.hurry()))
     if (this.#isRead) this.#relay!.reconnect()
   }
@@ -335,6 +348,7 @@ export class Engine {
     if (!share || !this.plan?.peer || !('document' in globalThis)) return
     // Without this code, or without locks, each tab reads for itself.
     this.#relay = await import('./tabs.js').then(({ isShareable, share: join }) => (isShareable(`${base}/plan`, share === 'auto') ? join(this, `tidewire:${base}:${this.plan!.peer}`) : undefined)).catch(() => undefined)
+    if (this.#relay) void this.upkeep().catch(() => undefined)
     this.assign()
   }
 
@@ -343,6 +357,7 @@ export class Engine {
     const most = this.plan?.topics_per_stream_max ?? 64
     let streamed = 0
     for (const sub of this.subs.values()) {
+      if (sub.refusal) continue
       let rung = this.path.pick(this.planned(sub.topic), sub.isKept)
       // One stream has room for so many topics; the rest is no less live on the socket.
       if (rung === 'sse' && ++streamed > most && !this.path.isShut('ws')) rung = 'ws'

@@ -96,7 +96,9 @@ export class Upkeep {
   #stopRetesting: Off | undefined
   #stopRenewing: Off | undefined
 
-  constructor(readonly engine: Engine) {}
+  constructor(readonly engine: Engine) {
+    this.#stopWatching = watch(engine.env, engine)
+  }
 
   opened(carrier: Carrier): void {
     delete this.#failures[carrier.name]
@@ -129,19 +131,23 @@ export class Upkeep {
     this.engine.assign()
   }
 
-  /** Of several topics, which one is refused? True if some were, and the others can go on. */
-  async sift(carrier: Carrier): Promise<boolean> {
-    if (!this.engine.plan || carrier.subs.size < 2) return false
-    let found = false
-    for (const sub of [...carrier.subs.values()].filter(({ isKept }) => isKept)) {
+  /** The server refuses a connection. Those of its topics that it refuses alone too are told; if there is none, all are. */
+  async sift(carrier: Carrier, loss: Loss): Promise<void> {
+    const { net } = this.engine
+    const subs = [...carrier.subs.values()]
+    let isFound = false
+    for (const sub of subs) {
       const query = new URLSearchParams({ topic: sub.topic, after: 'now', limit: '1' })
-      await this.engine.net.json(`/events?${query}`).catch((loss: Loss) => {
-        if (loss.next !== 'give_up') return
-        found = true
-        this.engine.refuse(sub, loss)
-      })
+      if (subs.length > 1) {
+        await net.json(`/events?${query}`).catch((its: Loss) => {
+          // What is not kept has no pages, and this says nothing of reading it live.
+          if (its.next !== 'give_up' || its.code === 'no_history') return
+          isFound = true
+          this.engine.refuse(sub, its)
+        })
+      }
     }
-    return found
+    if (!isFound) for (const sub of subs) this.engine.refuse(sub, loss)
   }
 
   /** An attempt did not open. If the server can be reached otherwise, it is the path's fault. */
