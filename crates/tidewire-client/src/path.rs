@@ -51,8 +51,10 @@ impl Canary {
             CanarySays::Clear
         } else if spread < self.gap * 16 / 100 {
             CanarySays::Buffered
-        } else {
+        } else if self.gap < GAP_MAX {
             CanarySays::Again
+        } else {
+            CanarySays::Unknown
         }
     }
 
@@ -87,8 +89,6 @@ pub(crate) struct Probe {
     pub(crate) rtt: Duration,
     /// Since the last byte, or since the request.
     pub(crate) silent: Duration,
-    /// What an answer in the same silence said before: so many events, written so long ago.
-    pub(crate) earlier: Option<(u64, Duration)>,
     pub(crate) answer: Answer,
 }
 
@@ -107,11 +107,7 @@ impl Probe {
             return ProbeSays::Clear;
         }
         let late = self.rtt + SLACK;
-        let is_old = written.quiet >= late
-            || (self.received_events == 0 && written.open >= late)
-            || self
-                .earlier
-                .is_some_and(|(events, ago)| events > self.received_events && ago >= late);
+        let is_old = written.quiet >= late || (self.received_events == 0 && written.open >= late);
         if is_old && self.silent >= late && !written.blocked {
             ProbeSays::Stuck
         } else {
@@ -159,7 +155,6 @@ pub(crate) struct PathJudge {
     // The last byte, or the request.
     byte_at: Duration,
     probe_at: Option<Duration>,
-    earlier: Option<(u64, Duration)>,
     stuck: u32,
     told_nothing: u32,
     // The server does not know our stream although it speaks to us: no use asking.
@@ -181,7 +176,6 @@ impl PathJudge {
             received: 0,
             byte_at: Duration::ZERO,
             probe_at: None,
-            earlier: None,
             stuck: 0,
             told_nothing: 0,
             blind: false,
@@ -210,7 +204,6 @@ impl PathJudge {
     /// Bytes came, or we were too busy to read and begin to listen again.
     pub(crate) fn piece(&mut self, now: Duration) {
         self.byte_at = now;
-        self.earlier = None;
         self.stuck = 0;
         self.told_nothing = 0;
         self.probe_when_quiet(now);
@@ -241,7 +234,7 @@ impl PathJudge {
         let wider = (canary.gap * 2).min(GAP_MAX);
         match canary.says() {
             CanarySays::Clear => self.verdict = PathVerdict::Clear,
-            CanarySays::Again => self.canary_gap = (canary.gap < GAP_MAX).then_some(wider),
+            CanarySays::Again => self.canary_gap = Some(wider),
             CanarySays::Unknown => {}
             CanarySays::Buffered => {
                 self.held_canaries += 1;
@@ -266,7 +259,6 @@ impl PathJudge {
             received_events: self.received,
             rtt,
             silent: now.saturating_sub(self.byte_at),
-            earlier: self.earlier.map(|(events, at)| (events, now.saturating_sub(at))),
             answer,
         };
         match (probe.says(), answer) {
@@ -278,13 +270,7 @@ impl PathJudge {
                     self.decide(By::Probe);
                 }
             }
-            (ProbeSays::Wait, Answer::Written(written)) => {
-                if !written.blocked {
-                    let at = now.saturating_sub(written.quiet);
-                    self.earlier = self.earlier.or(Some((written.events, at)));
-                }
-                self.ask_later(now, rtt);
-            }
+            (ProbeSays::Wait, _) => self.ask_later(now, rtt),
             (_, Answer::NotFound) if self.received > 0 => {
                 self.blind = true;
                 self.probe_at = None;
@@ -302,7 +288,6 @@ impl PathJudge {
     fn nothing_is_missing(&mut self, now: Duration, written: Written) {
         self.stuck = 0;
         self.told_nothing = 0;
-        self.earlier = None;
         // All of it came, and it was not written at once.
         if written.events > 1 && written.open.saturating_sub(written.quiet) >= APART {
             self.prove();
@@ -405,12 +390,10 @@ mod tests {
     #[test]
     fn probes() {
         for case in each(&vectors(), "probes") {
-            let earlier = &case["earlier"];
             let probe = Probe {
                 received_events: case["received_events"].as_u64().unwrap(),
                 rtt: ms(&case["rtt_ms"]),
                 silent: ms(&case["silent_ms"]),
-                earlier: earlier["events"].as_u64().map(|events| (events, ms(&earlier["ago_ms"]))),
                 answer: answer(&case["answer"]),
             };
             let says = match probe.says() {
