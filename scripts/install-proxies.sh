@@ -16,7 +16,7 @@ caddy     caddy        caddy.service
 lighttpd  lighttpd     lighttpd.service
 squid     squid        squid.service
 c-icap    c-icap       c-icap.service
-privoxy   privoxy      privoxy.service
+privoxy   privoxy      privoxy.service privoxy-cleanup.timer
 mitmdump  mitmproxy    -
 '
 

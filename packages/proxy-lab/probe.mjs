@@ -3,7 +3,8 @@
 //
 //   live      each event comes at once
 //   late      each event comes, but with a delay of its own (100 ms and more)
-//   held      nothing comes until the response ends, then everything
+//   held      nothing comes until the response ends, then everything; `held, opened` if the headers
+//             came at once, so that a client takes it for open
 //   lost      nothing comes, or not everything, even then
 //   refused   the answer has another status than it should
 
@@ -17,7 +18,7 @@ import { handshake, webSocketThrough } from './websocket.mjs'
 const EVENTS = 8
 const EVERY_MS = 250
 const LATE_MS = 100
-const PATIENCE_MS = 1_500
+const PATIENCE_MS = 2_500
 const BACKLOG = 'notifications/backlog'
 
 /** `path` is `{ port, forward, origin }`: where the proxy listens, what kind it is, what is behind. */
@@ -46,6 +47,7 @@ export async function probe(path) {
   const complete = () => Object.values(streams).every(({ heard }) => heard.length === EVENTS)
   await until('', complete, PATIENCE_MS).catch(() => {})
   const before = Object.values(streams).map(({ heard }) => heard.length)
+  const early = Object.values(streams).map(({ status }) => status !== undefined)
   await origin.stop()
   await until('', () => Object.values(streams).every(({ over }) => over), 2 * PATIENCE_MS).catch(() => {})
 
@@ -54,16 +56,17 @@ export async function probe(path) {
   for (const [n, [name, found]] of Object.entries(streams).entries()) {
     found.close()
     delays[name] = found.heard.map((at, n) => Math.round(at - sent[n])).sort((a, b) => a - b)
-    outcome[name] = verdict(found, before[n], delays[name])
+    outcome[name] = verdict(found, before[n], early[n], delays[name])
   }
-  return { outcome, delays, headers: Object.fromEntries(Object.entries(streams).map(([name, { headersEarly, headers }]) => [name, { early: headersEarly, ...headers }])) }
+  return { outcome, delays }
 }
 
 /** A busy machine delays some events, a proxy that waits delays each: so the quickest quarter decides. */
-function verdict({ status, heard }, before, delays) {
+function verdict({ status, heard }, before, opened, delays) {
   if (status !== undefined && status !== 200) return `refused ${status}`
   if (before === EVENTS) return delays[EVENTS / 4] >= LATE_MS ? 'late' : 'live'
-  return before === 0 && heard.length === EVENTS ? 'held' : 'lost'
+  if (before > 0 || heard.length < EVENTS) return 'lost'
+  return opened ? 'held, opened' : 'held'
 }
 
 /** Waits until each stream has said hello; one that is held never does. */
@@ -76,7 +79,7 @@ function ask({ port, forward, origin }, target, { method = 'GET', headers = {} }
 
 /** An event stream, read as it comes: when did the n-th event of this probe arrive? */
 function stream(path, query) {
-  const found = { heard: [], hello: false, over: false, headersEarly: false, close() {} }
+  const found = { heard: [], hello: false, over: false, close() {} }
   const parameters = new URLSearchParams(Object.entries(query).flatMap(([name, value]) => [value].flat().map((value) => [name, value])))
   const headers = { Accept: 'text/event-stream', ...query.gzip && { 'Accept-Encoding': 'gzip, deflate, br' } }
   const asked = ask(path, `/v1/sse?${parameters}`, { headers })
@@ -84,8 +87,6 @@ function stream(path, query) {
   const over = () => { found.over = true }
   asked.on('error', over).on('response', (answer) => {
     found.status = answer.statusCode
-    found.headers = answer.headers
-    found.headersEarly = true
     const body = decoded(answer)
     let text = ''
     body.on('data', (chunk) => {
@@ -106,7 +107,7 @@ function stream(path, query) {
 }
 
 /** The body without its content coding, as far as it has come. */
-function decoded(answer) {
+export function decoded(answer) {
   const coding = answer.headers['content-encoding']
   if (coding === undefined || coding === 'identity') return answer
   const decoder = coding === 'br' ? createBrotliDecompress({ flush: constants.BROTLI_OPERATION_FLUSH }) : createGunzip({ flush: constants.Z_SYNC_FLUSH, finishFlush: constants.Z_SYNC_FLUSH })
@@ -120,7 +121,7 @@ async function socketWorks(path, via, absolute = false) {
     return handshake(target, { via, absolute }).then(({ socket }) => { socket.destroy(); return 'live' }, refusal)
   }
   // Once by hand, which tells why it fails; then as a client would use it.
-  const failed = await handshake(target, { via }).then(({ socket }) => socket.destroy(), refusal)
+  const failed = await handshake(target, { via }).then(({ socket }) => { socket.destroy() }, refusal)
   if (failed) return failed
   const socket = new (webSocketThrough(via))(target, 'tidewire.v1')
   try {

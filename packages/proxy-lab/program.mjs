@@ -2,6 +2,7 @@
 // nothing behind. Knows neither proxies nor Tidewire.
 
 import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer, connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -10,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 // Debian keeps servers in /usr/sbin, which is not in everybody's PATH.
 const PATH = `${process.env.PATH}:/usr/sbin:/sbin`
-const GRACE_MS = 1_000
+const GRACE_MS = 5_000
 
 /** Polls until `condition` gives something truthy, and gives that; fails after the bound. */
 export async function until(what, condition, withinMs = 15_000) {
@@ -57,16 +58,24 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => {
 /** One program in the foreground, with a process group of its own for its children. */
 export class Program {
   #child
-  output = ''
+  #log
+  #said = ''
 
-  constructor(command, args, { cwd, env } = {}) {
+  constructor(command, args, { cwd, env, log } = {}) {
     this.name = command
+    this.#log = log
     this.#child = spawn(command, args, { cwd, env: { ...process.env, ...env, PATH }, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
-    const hear = (chunk) => { this.output = (this.output + chunk).slice(-20_000) }
+    const hear = (chunk) => { this.#said = (this.#said + chunk).slice(-20_000) }
     this.#child.stdout.setEncoding('utf8').on('data', hear)
     this.#child.stderr.setEncoding('utf8').on('data', hear)
     this.ended = new Promise((resolve) => this.#child.once('exit', resolve).once('error', (error) => { hear(error.message); resolve() }))
     running.add(this)
+  }
+
+  /** What it printed, and what it wrote into its log file. */
+  get output() {
+    if (this.#log === undefined) return this.#said
+    try { return this.#said + readFileSync(this.#log, 'utf8') } catch { return this.#said }
   }
 
   get pid() { return this.#child.pid }
@@ -111,6 +120,8 @@ export class Workbench {
     await chmod(bench.work, 0o777)
     return bench
   }
+
+  port() { return freePort() }
 
   /** Writes a file beside the config, and gives its path. */
   async file(name, text) {

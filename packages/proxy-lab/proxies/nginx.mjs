@@ -51,10 +51,28 @@ export const setups = {
   'nginx-nginx': { title: 'nginx behind nginx, `proxy_pass` only', start: two() },
 }
 
-export const snippets = {
-  /** A `server` block for port 80, on its own. */
-  nginx: async (context, text) => run(context, listens(text, context.port, context.origin.port), [context.port]),
-}
+/** The page says port 80; the lab uses a free one, on loopback. */
+const onPort = (text, port) => text.replace('listen 80;', `listen 127.0.0.1:${port};`)
 
-/** The page says port 80 and Tidewire's 4000; the lab uses free ports on loopback. */
-const listens = (text, port, to) => text.replace(/listen 80;/g, `listen 127.0.0.1:${port};`).replace(/\b4000\b/g, to)
+export const snippets = {
+  nginx: { start: (context, text) => run(context, onPort(text, context.port), context.port) },
+  // The same block on both of two: what the page tells those who have both.
+  'nginx-twice': {
+    snippet: 'nginx',
+    start: async (context, text) => {
+      const between = await context.bench.port()
+      const outer = onPort(text, context.port).replaceAll(`127.0.0.1:${context.origin.port}`, `127.0.0.1:${between}`)
+      // The second `map` of the same variable would be an error.
+      const inner = onPort(text, between).replace(/^map [^]*?^}$/m, '')
+      await run(context, `${outer}\n${inner}`, [context.port, between])
+    },
+  },
+  // In front of it an nginx that nobody can change: it goes on refusing sockets.
+  'nginx-inner': {
+    but: { socket: 'refused 426' },
+    start: async (context, text) => {
+      const between = await context.bench.port()
+      await run(context, [server(context.port, between), onPort(text, between)].join('\n'), [context.port, between])
+    },
+  },
+}
