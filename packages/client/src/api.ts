@@ -192,7 +192,7 @@ export interface Live<C extends Contract = Contract> {
   on(event: 'error', listener: (error: unknown) => void): Off
   readonly status: Status
   /** What is known of connections and path, for a bug report. */
-  explain(): Report
+  explain(): Promise<Report>
   /** Tries again at once, also after `unauthorized` and `refused`. */
   reconnect(): void
   /** Ends everything. */

@@ -20,7 +20,7 @@ const GRACE = 3000
 export abstract class Carrier implements Carries {
   abstract readonly name: Transport
   readonly subs = new Map<string, Sub>()
-  status: Status = { state: 'idle', why: 'nobody listens', next: 'nothing until somebody does' }
+  status: Omit<Status, 'next'> = { state: 'idle', why: 'nobody listens' }
   protected beat = 20_000
   protected told: Told | undefined
   protected heardAt = 0
@@ -80,7 +80,7 @@ export abstract class Carrier implements Carries {
   /** The machine woke up, or the page did: is the connection still there? */
   wake(): void {
     this.hurry()
-    if (this.#openedAt !== undefined) void this.#verify('nothing came since this page or machine slept')
+    if (this.#openedAt !== undefined) void this.#verify('lost while asleep')
   }
 
   /** The attempt ended from outside: bytes of it count no more. */
@@ -98,7 +98,7 @@ export abstract class Carrier implements Carries {
     this.beat = Math.min(hello.beat_ms ?? this.beat, 600_000)
     if (hello.retry_ms !== undefined) this.told = { ms: hello.retry_ms }
     this.engine.opened(this, hello.plan)
-    this.say('open', 'connected', 'nothing to do')
+    this.say('open', 'connected')
     this.heard()
   }
 
@@ -107,11 +107,11 @@ export abstract class Carrier implements Carries {
     this.#isHeard ||= isMore
     this.heardAt = this.engine.env.now()
     this.#stopWatching?.()
-    this.#stopWatching = this.engine.env.after(this.beat + GRACE, () => void this.#verify(`nothing came for ${this.beat + GRACE} ms, not even a beat`))
+    this.#stopWatching = this.engine.env.after(this.beat + GRACE, () => void this.#verify(`nothing came for ${this.beat + GRACE} ms`))
   }
 
-  protected say(state: State, why: string, next: string, retryInMs?: number): void {
-    this.status = { state, transport: this.name, why, next, ...(retryInMs !== undefined && { retryInMs }) }
+  protected say(state: State, why: string, retryInMs?: number): void {
+    this.status = { state, transport: this.name, why, ...(retryInMs !== undefined && { retryInMs }) }
     this.engine.changed()
   }
 
@@ -124,13 +124,14 @@ export abstract class Carrier implements Carries {
 
   async #run(): Promise<void> {
     this.#isRunning = true
-    while (this.subs.size && !this.engine.isClosed) {
+    for (let why = 'somebody listens'; this.subs.size && !this.engine.isClosed; ) {
       const abort = (this.#abort = new AbortController())
       this.#openedAt = this.told = undefined
       this.#isHeard = false
       let loss = new Loss('ended', 'the connection ended')
       try {
-        this.say('connecting', this.status.why, 'an attempt is under way')
+        // A change of topics is nothing that a person should see.
+        if (why) this.say('connecting', why)
         await this.engine.ready(abort.signal)
         // What the plan says may have moved them.
         if (this.subs.size) await this.attempt(abort.signal)
@@ -139,10 +140,11 @@ export abstract class Carrier implements Carries {
       }
       abort.abort(loss)
       this.#stopWatching?.()
+      why = loss.code === 'again' ? '' : loss.message
       await this.#after(loss)
     }
     this.#isRunning = false
-    this.say('idle', 'nobody listens', 'nothing until somebody does')
+    this.say('idle', 'nobody listens')
   }
 
   async #after(loss: Loss): Promise<void> {
@@ -156,8 +158,7 @@ export abstract class Carrier implements Carries {
     if (verdict === 'now' || !this.subs.size) return
     if (verdict === 'stop') return engine.halted(this, loss)
     const wait = this.#backoff.wait(engine.env.random(), loss.told ?? this.told)
-    const isOffline = engine.isOffline
-    this.say(isOffline ? 'offline' : 'waiting', loss.message, isOffline ? 'the next attempt comes with the network' : 'the next attempt comes by itself', wait)
+    this.say(engine.isOffline ? 'offline' : 'waiting', loss.message, wait)
     await this.pause(wait)
   }
 

@@ -52,7 +52,7 @@ export function connect<C extends Contract = Contract>(url: string, options: Opt
     get status() {
       return engine.status
     },
-    explain: () => engine.report(),
+    explain: async () => (await engine.upkeep()).report(),
     reconnect: () => engine.reconnect(),
     close: () => engine.close(),
   }

@@ -21,7 +21,7 @@ export class Loss extends TidewireError {
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
 export type Json = any
 
-export const unreachable = (error: unknown): Loss => new Loss('unreachable', `cannot reach the server: ${error instanceof Error ? error.message : error}`)
+export const unreachable = (error: unknown): Loss => new Loss('unreachable', `cannot reach the server: ${error}`)
 
 export interface Call {
   method?: string
@@ -35,14 +35,13 @@ export interface Call {
 
 /** A refusal that stands in an answer, a bye or a socket's error. */
 export function lossOf(error: Json, told?: Told): Loss {
-  const { code = 'foreign', message = 'the server said no reason', next = 'resume', retry_ms } = error ?? {}
+  const { code = 'foreign', message = 'no reason was said', next = 'resume', retry_ms } = error ?? {}
   return new Loss(code, message, next, typeof retry_ms === 'number' ? { ms: retry_ms } : told)
 }
 
 /** `Retry-After` in ms: seconds, or a date. */
-function retryAfter(value: string | null, now: number): Told | undefined {
-  if (!value) return undefined
-  const ms = /^\d+$/.test(value) ? +value * 1000 : Date.parse(value) - now
+function retryAfter(value: string, now: number): Told | undefined {
+  const ms = +value * 1000 || Date.parse(value) - now
   return ms >= 0 ? { ms, everybody: true } : undefined
 }
 
@@ -57,7 +56,7 @@ export class Net {
     const page = (globalThis as { location?: Location }).location
     const base = new URL(url, page?.href)
     if (!/^https?:$/.test(base.protocol) || base.search || base.hash) {
-      throw new TypeError(`${url} is no address of a server: it is http:// or https://, without ? and #`)
+      throw new TypeError(`no address of a server: ${url}`)
     }
     const prefix = (options.prefix ?? '/v1').replace(/^\/+|\/+$/g, '')
     this.base = base.href.replace(/\/+$/, '') + (prefix && `/${prefix}`)
@@ -74,7 +73,7 @@ export class Net {
     this.#token ??= Promise.resolve().then(() => (typeof source === 'function' ? source() : source!))
     this.#token.catch(() => (this.#token = undefined))
     return this.#token.catch((error: unknown) => {
-      throw new Loss('token_missing', `no token: ${error instanceof Error ? error.message : error}`, 'retry')
+      throw new Loss('token_missing', `no token: ${error}`, 'retry')
     })
   }
 
@@ -96,7 +95,7 @@ export class Net {
       try {
         return text ? JSON.parse(text) : undefined
       } catch {
-        throw new Loss('foreign', `the answer of ${path.split('?')[0]} is not JSON: something between us and the server answers for it`)
+        throw new Loss('foreign', `${path.split('?')[0]} answers with no JSON: a proxy's or a sign-in page?`)
       }
     })
   }
@@ -127,7 +126,7 @@ export class Net {
   }
 
   async #refusal(response: Response): Promise<Loss> {
-    const told = retryAfter(response.headers.get('retry-after'), this.env.now())
+    const told = retryAfter(response.headers.get('retry-after') ?? '', this.env.now())
     const text = await response.text().catch(() => '')
     try {
       const { error } = JSON.parse(text)
@@ -136,6 +135,6 @@ export class Net {
       // Not our words.
     }
     const { status } = response
-    return new Loss('foreign', `${status}, and not in the server's words: a proxy, a sign-in page, or not a Tidewire server`, 'resume', told)
+    return new Loss('foreign', `status ${status}, not in the server's words: a proxy's or a sign-in page?`, 'resume', told)
   }
 }

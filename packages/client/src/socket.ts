@@ -2,7 +2,8 @@
 
 import type { Entry, Sent } from './api.js'
 import { Carrier } from './carrier.js'
-import { bytesOf, entryOf, entryOfBytes } from './entry.js'
+import { bytesOf, entryOfBytes } from './binary.js'
+import { entryOf } from './entry.js'
 import { type Json, lossOf, Loss } from './net.js'
 import type { Sub } from './sub.js'
 
