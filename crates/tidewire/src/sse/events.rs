@@ -13,9 +13,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::Open;
+use super::{EARLY_BEATS_MS, Open};
 use crate::{
     app::{App, StreamGuard, access_ended, expired, left, restarting},
+    path::{Entered, Trace},
     wire::Wire,
 };
 
@@ -30,8 +31,12 @@ pub(super) struct EventStream {
     leaving: watch::Receiver<bool>,
     hello: Option<Bytes>,
     batch: VecDeque<Arc<Framed>>,
+    opened_at: Instant,
     beat_at: Instant,
+    // How many of the early beats are over: none is to come, or it wants none.
+    early_beats: usize,
     ended: bool,
+    entered: Entered,
     _guard: StreamGuard,
 }
 
@@ -43,10 +48,14 @@ enum Happened {
 
 impl EventStream {
     pub(super) fn new(open: Open, wire: Wire) -> Self {
-        let Open { app, session, hello, guard } = open;
+        let Open { app, session, hello, named, guard } = open;
+        let now = Instant::now();
         Self {
             leaving: app.leaving.subscribe(),
-            beat_at: Instant::now() + app.hub.limits().beat_interval,
+            opened_at: now,
+            beat_at: now,
+            early_beats: if named.beats_early { 0 } else { EARLY_BEATS_MS.len() },
+            entered: Entered::new(&app, named.name),
             _guard: guard,
             hello: Some(wire.event(&hello)),
             batch: VecDeque::new(),
@@ -61,17 +70,27 @@ impl EventStream {
         self.app.hub.limits()
     }
 
+    /// Where it is told what becomes of the bytes.
+    pub(super) fn trace(&self) -> &Arc<Trace> {
+        self.entered.trace()
+    }
+
     /// The next bytes; nothing when the stream has ended.
     pub(super) async fn next(&mut self) -> Option<Bytes> {
         loop {
             let chunk = if let Some(hello) = self.hello.take() {
+                self.opened_at = Instant::now();
                 hello
             } else if self.ended {
                 return None;
             } else if self.batch.is_empty() {
                 match self.happen().await {
                     Happened::News(news) => self.take_news(news),
-                    Happened::Beat => self.wire.beat(self.session.cursor()),
+                    Happened::Beat => {
+                        let is_early = self.early_beat().is_some_and(|at| at <= Instant::now());
+                        self.early_beats += usize::from(is_early);
+                        self.wire.beat(self.session.cursor())
+                    }
                     Happened::End(error, slot) => {
                         self.ended = true;
                         self.wire.bye(&error, slot)
@@ -81,13 +100,24 @@ impl EventStream {
                 self.next_of_batch()
             };
             if !chunk.is_empty() {
-                self.beat_at = Instant::now() + self.limits().beat_interval;
+                let silent = Instant::now() + self.limits().beat_interval;
+                self.beat_at = self.early_beat().map_or(silent, |at| at.min(silent));
                 return Some(chunk);
             }
         }
     }
 
+    /// When the next of the early beats is due.
+    fn early_beat(&self) -> Option<Instant> {
+        let after_ms = EARLY_BEATS_MS.get(self.early_beats)?;
+        Some(self.opened_at + Duration::from_millis(*after_ms))
+    }
+
     async fn happen(&mut self) -> Happened {
+        // News without end must not keep it back.
+        if self.early_beat().is_some_and(|at| at <= Instant::now()) {
+            return Happened::Beat;
+        }
         let Self { app, session, leaving, beat_at, .. } = self;
         // What is read while news are awaited: the peer of a stream never changes.
         let peer = Arc::clone(session.peer());

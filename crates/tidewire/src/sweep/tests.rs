@@ -14,7 +14,7 @@ use tidewire_core::{
     clock::{SeededRandom, SystemClock},
     log::memory::MemoryBounds,
 };
-use tidewire_proto::{After, Data, EventType, Message, Topic};
+use tidewire_proto::{After, Data, EventType, Message, Topic, plan::Transport};
 use tokio::sync::watch;
 
 use super::{Arrived, Ends, Inbox, Items, poller::Wakeup, shard::Shard};
@@ -92,8 +92,9 @@ fn arrived(bed: &Bed) -> Arrived {
         session: bed.reader(&topic),
         first: Bytes::new(),
         input: BytesMut::new(),
+        named: None,
         place: Places::enter(&Arc::default(), Ipv4Addr::LOCALHOST.into(), limits).unwrap(),
-        guard: bed.app.stream_guard(),
+        guard: bed.app.stream_guard(Transport::Ws),
     }
 }
 

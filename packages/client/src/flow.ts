@@ -1,0 +1,96 @@
+// What a stream and a poll share: one order and one place for all of their topics.
+
+import type { Entry, Gap, Seam } from './api.js'
+import type { Engine } from './engine.js'
+import { entryOf } from './entry.js'
+import { type Json, Loss } from './net.js'
+import { cursorOf, isAfter, isEarlier } from './place.js'
+import type { Sub } from './sub.js'
+
+/** Entries in a page of catching up. */
+const PAGE = '1000'
+
+/** The topics of one connection that reads them all after one place. */
+export class Flow {
+  #last: string | undefined
+  readonly after: string
+  readonly #wants: Map<Sub, number>
+
+  constructor(readonly subs: Map<string, Sub>) {
+    this.#wants = new Map([...subs.values()].map((sub) => [sub, sub.wants]))
+    const places = [...subs.values()].filter((sub) => sub.isKept).map((sub) => sub.place)
+    this.after = places.reduce((first, place) => (isEarlier(place, first) ? place : first), 'now')
+    this.#last = cursorOf(this.after)
+  }
+
+  query(more: { [name: string]: string } = {}): string {
+    const query = new URLSearchParams({ after: this.after, ...more })
+    for (const topic of this.subs.keys()) query.append('topic', topic)
+    return `${query}`
+  }
+
+  attached({ continuity, gap, at }: { continuity: string; gap?: Gap | undefined; at?: string | undefined }): void {
+    const seam = { continuity, ...(gap && { gap }) } as Seam
+    if (gap && gap.reason !== 'trimmed') this.#last = gap.oldest
+    for (const sub of this.subs.values()) {
+      const here = cursorOf(sub.place)
+      // Retention took nothing of a topic that had come further.
+      const isWhole = gap?.reason === 'trimmed' && here && !isAfter(gap.oldest, here)
+      sub.attached(sub.isKept ? (isWhole ? { continuity: 'resumed' } : seam) : { continuity: 'new' }, at, this.#wants.get(sub))
+    }
+  }
+
+  entry(entry: Entry): void {
+    const { id, topic } = entry
+    if (id) {
+      if (this.#last && !isAfter(id, this.#last)) throw new Loss('foreign', `the entry ${id} came after ${this.#last}: out of order`)
+      this.#last = id
+    }
+    this.subs.get(topic)?.step(entry)
+    if (id) this.#moveTo(id)
+  }
+
+  /** Everything up to here was said. */
+  beat(at: string | undefined): void {
+    for (const sub of this.subs.values()) sub.caughtUp(at)
+  }
+
+  #moveTo(id: string): void {
+    for (const sub of this.subs.values()) if (sub.isKept) sub.moveTo(id)
+  }
+}
+
+/** Passes on a page. */
+export function take(flow: Flow, page: Json, isFirst: boolean): void {
+  if (isFirst || page.continuity === 'gap') flow.attached(page)
+  page.entries.map(entryOf).forEach((entry: Entry) => flow.entry(entry))
+}
+
+/**
+ * Parts the topics into those that one connection can take up together now, and those that must
+ * first come as far by pages.
+ */
+export function part(subs: Iterable<Sub>): { ready: Map<string, Sub>; late: Sub[] } {
+  const all = [...subs]
+  const stale = all.filter((sub) => sub.isKept && sub.isStale)
+  const places = new Set(stale.map((sub) => sub.place))
+  const isAlone = stale.length === all.filter((sub) => sub.isKept).length && places.size < 2
+  const isPlain = isAlone && (places.has('now') || !stale.some((sub) => sub.hasNewcomers))
+  const late = isPlain ? [] : stale
+  return { late, ready: new Map(all.filter((sub) => !late.includes(sub)).map((sub) => [sub.topic, sub])) }
+}
+
+/** Brings topics as far as the log is now, by pages, those at one place together. */
+export async function catchUp(engine: Engine, late: Sub[], signal: AbortSignal): Promise<void> {
+  for (const place of new Set(late.map((sub) => sub.place))) {
+    const subs = new Map(late.filter((sub) => sub.place === place).map((sub) => [sub.topic, sub]))
+    for (let isFirst = true, isMore = true; isMore; isFirst = false) {
+      const flow = new Flow(subs)
+      const page = await engine.net.json(`/events?${flow.query({ limit: PAGE })}`, { signal })
+      take(flow, page, isFirst)
+      isMore = page.more
+      if (isMore) for (const sub of subs.values()) sub.moveTo(page.cursor)
+      else flow.beat(page.cursor)
+    }
+  }
+}
