@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { startTransition, useState } from 'react'
+import { Profiler, startTransition, useState } from 'react'
+import type { Root } from 'react-dom/client'
 import type { Refusal } from '@tidewire/client'
 import { hooks, type List, type ListOptions } from '../src/index.js'
 import type { App } from './app.js'
@@ -251,33 +252,42 @@ test('after unmounting nothing is asked or heard', async () => {
   assert.equal(live.readers('chat/a'), 0)
 })
 
-test('a render that is under way shows one state of the list everywhere', async () => {
+test('entries that come while React renders: what is on the page is of one moment', async (t) => {
   const live = new FakeLive()
   say(live, 'a')
-  const seen: string[] = []
-  const Slow = ({ of }: { of: string }) => {
-    // As long as a frame, so that entries come in while React renders.
-    for (const end = performance.now() + 5; performance.now() < end;);
-    return <>{of}</>
+  // Without `act`, React renders in slices, and lets other work in between.
+  Object.assign(globalThis, { IS_REACT_ACT_ENVIRONMENT: false })
+  t.after(() => Object.assign(globalThis, { IS_REACT_ACT_ENVIRONMENT: true }))
+  let rendered = 0
+  const Slow = ({ n }: { n: number }) => {
+    for (const end = performance.now() + 3; performance.now() < end;);
+    rendered++
+    return <>{n}{useList('chat/a').entries.map(({ data }) => ('text' in data ? data.text : '')).join('')}|</>
   }
   let turn!: () => void
-  const Both = () => {
+  const Slows = () => {
     const [n, set] = useState(0)
     turn = () => startTransition(() => set((n) => n + 1))
-    const { entries } = useList('chat/a')
-    const texts = entries.map(({ data }) => ('text' in data ? data.text : '')).join('')
-    return <>{Array.from({ length: 10 }, (_, m) => <Slow key={m} of={`${n}${texts}|`} />)}</>
+    return <>{Array.from({ length: 10 }, (_, m) => <Slow key={m} n={n} />)}</>
   }
-  const at = await mount(<Tidewire live={live}><Both /></Tidewire>)
-  await until('it is loaded', () => at.text.includes('0a|'))
-  for (const text of 'bcdef') {
-    await after(async () => {
-      turn()
-      await new Promise((resolve) => setTimeout(resolve, 12)) // React has begun
-      say(live, text)
-    })
-    seen.push(at.text)
+  const container = document.createElement('div')
+  const commits: string[] = []
+  const root: Root = (await import('react-dom/client')).createRoot(container)
+  t.after(() => root.unmount())
+  root.render(<Tidewire live={live}><Profiler id="" onRender={() => commits.push(container.textContent)}><Slows /></Profiler></Tidewire>)
+  const there = async (text: string) => {
+    for (const end = Date.now() + 5_000; container.textContent !== `${text}|`.repeat(10);) {
+      assert.ok(Date.now() < end, `not in time: ${text}, but ${container.textContent}`)
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
   }
-  for (const text of seen) assert.equal(new Set(text.split('|').filter(Boolean)).size, 1, text)
-  assert.equal(at.text.slice(0, 8), '5abcdef|')
+  await there('0a')
+  rendered = 0
+  commits.length = 0
+  turn()
+  while (rendered < 2) await new Promise((resolve) => setImmediate(resolve))
+  assert.ok(rendered < 10, 'React is in the middle of it')
+  say(live, 'b')
+  await there('1ab')
+  for (const text of commits) assert.ok(new Set(text.split('|').filter(Boolean)).size <= 1, text)
 })
