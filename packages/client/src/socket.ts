@@ -98,8 +98,9 @@ export class Socket extends Carrier {
       if (this.#have.has(topic)) continue
       const { wants, isKept } = sub
       this.#have.set(topic, { sub, wants })
-      const begun = ({ continuity, gap, at }: Json): void => sub.attached(isKept ? { continuity, ...(gap && { gap }) } : { continuity: 'new' }, at, wants)
-      this.#ask({ do: 'subscribe', topic, after: isKept ? sub.place : 'now' }).then(begun, (loss: Loss) => {
+      const after = isKept ? sub.place : 'now'
+      const begun = ({ continuity, gap, at }: Json): void => sub.attached(isKept ? { continuity, ...(gap && { gap }) } : { continuity: 'new' }, at, wants, after === 'now')
+      this.#ask({ do: 'subscribe', topic, after }).then(begun, (loss: Loss) => {
         if (loss.next === 'give_up') this.engine.refuse(sub, loss)
         else this.end(loss)
       })
