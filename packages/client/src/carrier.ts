@@ -118,6 +118,7 @@ export abstract class Carrier implements Carries {
   async #verify(why: string): Promise<void> {
     const abort = this.#abort
     const isThere = await this.check().catch(() => false)
+    if (abort?.signal.aborted) return
     if (isThere) this.heard()
     else abort?.abort(new Loss('silent', why))
   }

@@ -60,7 +60,8 @@ export class Sub {
       // Where now is, only a flow that says when it has caught up can tell.
       if (this.place === 'start') this.wants++
     } else if (this.seam) {
-      reader.seam?.({ continuity: 'new' })
+      // Not before the app has all of its listeners.
+      queueMicrotask(() => this.#readers.has(reader) && reader.seam?.({ continuity: 'new' }))
     }
   }
 
