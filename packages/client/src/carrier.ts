@@ -106,8 +106,17 @@ export abstract class Carrier implements Carries {
   protected heard(isMore = false): void {
     this.#isHeard ||= isMore
     this.heardAt = this.engine.env.now()
-    this.#stopWatching?.()
-    this.#stopWatching = this.engine.env.after(this.beat + GRACE, () => void this.#verify(`nothing came for ${this.beat + GRACE} ms`))
+    this.#stopWatching ??= this.#watch()
+  }
+
+  /** One timer for all that comes: when it fires, it is set for what is left. */
+  #watch(): Off {
+    const { env } = this.engine
+    const longest = this.beat + GRACE
+    return env.after(this.heardAt + longest - env.now(), () => {
+      if (env.now() - this.heardAt < longest) this.#stopWatching = this.#watch()
+      else void this.#verify(`nothing came for ${longest} ms`)
+    })
   }
 
   protected say(state: State, why: string, retryInMs?: number): void {
@@ -119,6 +128,8 @@ export abstract class Carrier implements Carries {
     const abort = this.#abort
     const isThere = await this.check().catch(() => false)
     if (abort?.signal.aborted) return
+    this.#stopWatching?.()
+    this.#stopWatching = undefined
     if (isThere) this.heard()
     else abort?.abort(new Loss('silent', why))
   }
@@ -131,6 +142,7 @@ export abstract class Carrier implements Carries {
       this.#isHeard = false
       let loss = new Loss('ended', 'the connection ended')
       try {
+        await this.engine.resumed(abort.signal)
         // A change of topics is nothing that a person should see.
         if (why) this.say('connecting', why)
         await this.engine.ready(abort.signal)
@@ -141,6 +153,7 @@ export abstract class Carrier implements Carries {
       }
       abort.abort(loss)
       this.#stopWatching?.()
+      this.#stopWatching = undefined
       why = loss.code === 'again' ? '' : loss.message
       await this.#after(loss)
     }

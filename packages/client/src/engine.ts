@@ -2,7 +2,7 @@
 //
 // Knows no wire. Carriers tell it how they fare; it moves topics between them, each with its place.
 
-import type { After, Env, Off, Options, Refusal, Sent, State, Status, Transport } from './api.js'
+import type { After, Env, Off, Options, Refusal, SendOptions, Sent, State, Status, Transport } from './api.js'
 import type { Carrier } from './carrier.js'
 import type * as Talk from './talk.js'
 import type { Upkeep } from './upkeep.js'
@@ -12,10 +12,12 @@ import type { Socket } from './socket.js'
 import { Stream } from './stream.js'
 import { type Carries, type Reader, Sub } from './sub.js'
 
+/** A plan that could not be had is asked for again after so long, in ms. */
+const PLAN_AGAIN = 5000
 /** Happenings that `explain()` remembers. */
 const RECENT = 50
 
-interface Plan {
+export interface Plan {
   tag?: string
   peer?: string
   topics_per_stream_max?: number
@@ -57,13 +59,15 @@ export class Engine {
   onStatus: () => void = () => undefined
   readonly carriers: { sse: Carrier; ws?: Socket; poll?: Carrier }
   #loading: Promise<void> | undefined
+  #tag: string | undefined
   #isRefreshed = false
   #halt: Loss | undefined
   #resume: (() => void)[] = []
   readonly recent: string[] = []
   #upkeep: Promise<Upkeep> | undefined
-  #isHidden = false
-  #relay: Relay | undefined
+  /** The page is put away: nothing is tried. */
+  isHidden = false
+  relay: Relay | undefined
   #talking: Promise<typeof Talk> | undefined
 
   constructor(url: string, readonly options: Options, readonly env: Env) {
@@ -97,9 +101,9 @@ export class Engine {
   }
 
   /** Publishes; resolves when the log has it. */
-  async send(topic: string, event: string, data: unknown, key: string, signal?: AbortSignal): Promise<Sent> {
+  async send(topic: string, event: string, data: unknown, options: SendOptions = {}): Promise<Sent> {
     const { publish } = await this.talk()
-    return publish(this, topic, event, data, key, signal)
+    return publish(this, topic, event, data, options)
   }
 
   /** The socket's way to publish, if the topic's feature has it and it is open. */
@@ -128,15 +132,19 @@ export class Engine {
 
   // What carriers tell.
 
-  /** Waits until an attempt makes sense: the plan is known, and nothing is refused. */
-  async ready(signal: AbortSignal): Promise<void> {
-    while (this.#halt || this.#isHidden) {
+  /** Waits while nothing should be tried. */
+  async resumed(signal: AbortSignal): Promise<void> {
+    while (this.#halt || this.isHidden) {
       await new Promise<void>((done) => {
         this.#resume.push(done)
         signal.addEventListener('abort', () => done())
       })
       signal.throwIfAborted()
     }
+  }
+
+  /** Waits until the plan is known. */
+  async ready(signal: AbortSignal): Promise<void> {
     if (!this.plan) await this.#load()
     signal.throwIfAborted()
   }
@@ -150,10 +158,10 @@ export class Engine {
 
   /** The server's plan has this tag. If it is another than ours, ours is asked for anew, in our slot. */
   planIs(tag: string | undefined, wait = 0): void {
-    if (!tag || !this.plan?.tag || tag === this.plan.tag) return
-    this.note('the plan changed')
-    this.plan.tag = tag
-    this.env.after(wait, () => void this.#load().catch(() => delete this.plan?.tag))
+    if (!tag || !this.plan || tag === this.#tag) return
+    this.#tag = tag
+    const load = (): void => void this.#load().catch(() => this.env.after(PLAN_AGAIN, load))
+    if (tag !== this.plan.tag) this.env.after(wait, load)
   }
 
   /** What follows from a loss: again now, after a wait, or not by itself. */
@@ -166,7 +174,11 @@ export class Engine {
       return 'now'
     }
     const upkeep = await this.upkeep().catch(() => undefined)
-    if (loss.next === 'give_up') return (await upkeep?.sift(carrier)) ? 'now' : 'stop'
+    if (loss.next === 'give_up') {
+      if (!this.plan || !upkeep) return 'stop'
+      await upkeep.sift(carrier, loss)
+      return 'now'
+    }
     if (!wasOpen) await upkeep?.blame(carrier, loss)
     return 'wait'
   }
@@ -174,18 +186,17 @@ export class Engine {
   /** Nothing goes on by itself after this. */
   halted(carrier: Carrier, loss: Loss): void {
     this.#halt = loss
-    const state = loss.next === 'refresh_token' ? 'unauthorized' : 'refused'
-    carrier.status = { state, why: loss.message }
-    if (state === 'refused') for (const sub of carrier.subs.values()) sub.refuse(loss)
+    carrier.status = { state: loss.next === 'refresh_token' ? 'unauthorized' : 'refused', why: loss.message }
+    for (const sub of carrier.subs.values()) sub.refuse(loss)
     this.changed()
   }
 
   /** The server refuses one topic: the others go on. */
   refuse(sub: Sub, loss: Refusal): void {
     this.note(`${sub.topic}: ${loss.message}`)
-    this.subs.delete(sub.topic)
     sub.carrier?.drop(sub)
     sub.refuse(loss)
+    this.changed()
   }
 
   note(what: string): void {
@@ -193,16 +204,11 @@ export class Engine {
     if (this.recent.length > RECENT) this.recent.shift()
   }
 
-  /** This tab reads for itself from now on, or another one reads for it. */
-  reads(): void {
-    this.assign()
-  }
-
   /** What the tab that reads shows. */
   isShown(status: Status): void {
     if (JSON.stringify(status) === JSON.stringify(this.status)) return
     this.status = status
-    this.#relay?.shown(status)
+    this.relay?.shown(status)
     this.onStatus()
   }
 
@@ -212,7 +218,8 @@ export class Engine {
     const carriers = Object.values(this.carriers)
     const worst = (Object.keys(STATES) as State[]).map((state) => carriers.find((carrier) => carrier.status.state === state && (carrier.subs.size || state === 'idle'))).find(Boolean)
     const degraded = [...this.subs.values()].find((sub) => sub.carrier && sub.carrier.name !== this.planned(sub.topic))
-    const status = this.isClosed ? { state: 'closed' as const, why: 'close() was called' } : (worst ?? carriers[0]!).status
+    const refused = [...this.subs.values()].find((sub) => sub.refusal)?.refusal
+    const status = this.isClosed ? { state: 'closed' as const, why: 'close() was called' } : worst && worst.subs.size ? worst.status : refused ? { state: 'refused' as const, why: refused.message } : carriers[0]!.status
     // Between two carriers nobody is idle.
     if (status.state === 'idle' && this.subs.size) return
     const next = { ...status, next: STATES[status.state], ...(degraded && this.plan && { degradedFrom: this.planned(degraded.topic) }) }
@@ -224,49 +231,25 @@ export class Engine {
   reconnect(): void {
     this.#halt = undefined
     this.#isRefreshed = false
+    for (const sub of this.subs.values()) sub.refusal = undefined
     this.#resume.splice(0).forEach((resume) => resume())
-    this.#each((carrier) => (carrier.isOpen ? carrier.wake() : carrier.hurry()))
-    if (this.#isRead) this.#relay!.reconnect()
+    this.assign()
+    this.each((carrier) => (carrier.isOpen ? carrier.wake() : carrier.hurry()))
+    if (this.#isRead) this.relay!.reconnect()
   }
 
   wake(): void {
-    this.#each((carrier) => carrier.wake())
-    this.#relay?.wake()
-  }
-
-  online(): void {
-    this.isOffline = false
-    this.path.forget()
-    this.assign()
-    // Thousands may come back with the network.
-    this.env.after(this.env.random() * 1000, () => this.wake())
-  }
-
-  offline(): void {
-    this.isOffline = true
-  }
-
-  hide(isKept: boolean): void {
-    // Another tab takes over at once.
-    this.#relay?.end()
-    this.#relay = undefined
-    if (!isKept) return
-    this.#isHidden = true
-    this.#each((carrier) => carrier.again('the page was put away'))
-  }
-
-  show(): void {
-    this.#isHidden = false
-    void this.#share().then(() => this.reconnect())
+    this.each((carrier) => carrier.wake())
+    this.relay?.wake()
   }
 
   close(): void {
     this.isClosed = true
-    this.#relay?.end()
+    this.relay?.end()
     const closed = new Loss('closed', 'close() was called', 'give_up')
     for (const sub of this.subs.values()) sub.refuse(closed)
     this.subs.clear()
-    this.#each((carrier) => {
+    this.each((carrier) => {
       carrier.subs.clear()
       carrier.end(closed)
       carrier.hurry()
@@ -279,7 +262,7 @@ export class Engine {
 
   /** Does another tab read for this one? */
   get #isRead(): boolean {
-    return this.#relay?.isReading === false
+    return this.relay?.isReading === false
   }
 
   /** The code for sending, and for sockets. */
@@ -293,7 +276,7 @@ export class Engine {
     }))
   }
 
-  #each(call: (carrier: Carrier) => void): void {
+  each(call: (carrier: Carrier) => void): void {
     Object.values(this.carriers).forEach(call)
   }
 
@@ -325,19 +308,16 @@ export class Engine {
     this.plan = plan
     for (const sub of this.subs.values()) sub.isKept = this.#isKept(sub.topic)
     if (!this.env.WebSocket) this.path.set('ws', 'blocked')
-    if (isOther) await this.#share()
+    if (isOther) await this.share()
     this.assign()
   }
 
   /** Joins the other tabs of the same person, where that is worth it. */
-  async #share(): Promise<void> {
-    this.#relay?.end()
-    this.#relay = undefined
-    const { share = 'auto' } = this.options
-    const { base } = this.net
-    if (!share || !this.plan?.peer || !('document' in globalThis)) return
+  async share(): Promise<void> {
+    this.relay?.end()
+    this.relay = undefined
     // Without this code, or without locks, each tab reads for itself.
-    this.#relay = await import('./tabs.js').then(({ isShareable, share: join }) => (isShareable(`${base}/plan`, share === 'auto') ? join(this, `tidewire:${base}:${this.plan!.peer}`) : undefined)).catch(() => undefined)
+    if (globalThis.document && this.options.share !== false && this.plan?.peer) this.relay = await import('./tabs.js').then(({ join }) => join(this)).catch(() => undefined)
     this.assign()
   }
 
@@ -346,10 +326,11 @@ export class Engine {
     const most = this.plan?.topics_per_stream_max ?? 64
     let streamed = 0
     for (const sub of this.subs.values()) {
+      if (sub.refusal) continue
       let rung = this.path.pick(this.planned(sub.topic), sub.isKept)
       // One stream has room for so many topics; the rest is no less live on the socket.
       if (rung === 'sse' && ++streamed > most && !this.path.isShut('ws')) rung = 'ws'
-      const carrier = this.#isRead ? this.#relay! : this.carriers[rung]
+      const carrier = this.#isRead ? this.relay! : this.carriers[rung]
       if (sub.carrier === carrier && carrier) continue
       sub.carrier?.drop(sub)
       if (carrier) carrier.add(sub)

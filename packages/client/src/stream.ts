@@ -1,13 +1,16 @@
 // The event stream: read with `fetch`, and watched, because a path may hold it back without a word.
 
-import type { Entry } from './api.js'
+import type { Entry, Off } from './api.js'
 import { Carrier } from './carrier.js'
 import { dataOf } from './entry.js'
-import { catchUp, Flow, part } from './flow.js'
+import { Flow, part } from './flow.js'
+import type { Sub } from './sub.js'
 import type { Observer } from './upkeep.js'
 import { lossOf, Loss } from './net.js'
 import { type Frame, parser } from './parser.js'
 
+/** Topics that nobody reads any more leave the stream after so long, in ms. */
+const LEAVING = 5000
 /** The longest frame that is taken in, in characters. */
 const FRAME_MOST = 16 << 20
 
@@ -29,12 +32,15 @@ export class Stream extends Carrier {
   // A stream that was known to flow stood still: the first time it is a dead connection.
   #stoodStill = false
   #observer: Observer | undefined
+  // What the stream that is open reads.
+  #topics: Map<string, Sub> | undefined
+  #stopLeaving: Off | undefined
 
   protected override async attempt(signal: AbortSignal): Promise<void> {
     const { engine } = this
     const { ready, late } = part(this.subs.values())
     if (late.length) {
-      const caught = catchUp(engine, late, signal).then(() => this.again('more topics have caught up'))
+      const caught = engine.upkeep().then(({ catchUp }) => catchUp(engine, late, signal)).then(() => this.again('more topics have caught up'))
       if (!ready.size) return caught
       caught.catch((error: Loss) => this.end(error))
     }
@@ -43,7 +49,9 @@ export class Stream extends Carrier {
     const see = this.#watch(connection, isEarly, signal)
     const { env, net, connectMs } = engine
     const stop = env.after(connectMs, () => this.isOpen || this.end(new Loss('not_opened', `no greeting within ${connectMs} ms`)))
+    // The flow's own list: who joins later is not in it.
     const flow = new Flow(ready)
+    this.#topics = ready
     const query = flow.query({ connection, ...(isEarly && { beats: 'early' }) })
     try {
       const response = await net.stream(`/sse?${query}`, { signal, ms: connectMs, headers: { Accept: 'text/event-stream' } })
@@ -60,8 +68,16 @@ export class Stream extends Carrier {
       })
     } finally {
       stop()
-      this.#observer = undefined
+      this.#stopLeaving?.()
+      this.#observer = this.#topics = this.#stopLeaving = undefined
     }
+  }
+
+  /** Who only leaves is passed over for a while: the next who comes opens the stream anew anyway. */
+  protected override changed(): void {
+    const isMore = [...this.subs].some(([topic, sub]) => sub.isStale || this.#topics?.get(topic) !== sub)
+    if (isMore || !this.subs.size) super.changed()
+    else this.#stopLeaving ??= this.engine.env.after(LEAVING, () => super.changed())
   }
 
   /** Has the path watched, as soon as the code for it is there. */

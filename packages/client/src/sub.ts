@@ -30,6 +30,8 @@ export class Sub {
   wants = 1
   #given = 0
   seam: Seam | undefined
+  /** The server will not have it read. */
+  refusal: Refusal | undefined
   place: After = 'now'
 
   constructor(readonly topic: string, /** Does the log keep its entries? */ public isKept: boolean) {}
@@ -122,6 +124,7 @@ export class Sub {
   }
 
   refuse(error: Refusal): void {
+    this.refusal = error
     for (const reader of [...this.#readers.keys()]) reader.refused?.(error)
   }
 }

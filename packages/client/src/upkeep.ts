@@ -7,6 +7,7 @@ import type { Engine } from './engine.js'
 import { type Answer, canarySays, Judge } from './judge.js'
 import type { Loss, Net } from './net.js'
 import { watch } from './wake.js'
+import { catchUp } from './pages.js'
 import { read, type Stream } from './stream.js'
 
 export { Poll } from './poll.js'
@@ -92,16 +93,19 @@ const FAILURES = 2
 /** What an engine does beside carrying: it finds out what the path lets through, and keeps tokens fresh. */
 export class Upkeep {
   readonly Observer = Observer
+  readonly catchUp = catchUp
   readonly #failures: { [T in Transport]?: number } = {}
   #stopWatching: Off | undefined
   #stopRetesting: Off | undefined
   #stopRenewing: Off | undefined
 
-  constructor(readonly engine: Engine) {}
+  constructor(readonly engine: Engine) {
+    this.#stopWatching = watch(engine.env, this)
+  }
 
   opened(carrier: Carrier): void {
     delete this.#failures[carrier.name]
-    this.#stopWatching ??= watch(this.engine.env, this.engine)
+    this.#stopWatching ??= watch(this.engine.env, this)
     this.#renewAhead()
   }
 
@@ -113,11 +117,45 @@ export class Upkeep {
     this.#stopWatching = this.#stopRetesting = this.#stopRenewing = undefined
   }
 
+  // What the page tells.
+
+  wake(): void {
+    this.engine.wake()
+  }
+
+  online(): void {
+    const { engine } = this
+    engine.isOffline = false
+    engine.path.forget()
+    engine.assign()
+    // Thousands may come back with the network.
+    engine.env.after(engine.env.random() * 1000, () => engine.wake())
+  }
+
+  offline(): void {
+    this.engine.isOffline = true
+  }
+
+  hide(isKept: boolean): void {
+    const { engine } = this
+    // Another tab takes over at once.
+    engine.relay?.end()
+    engine.relay = undefined
+    if (!isKept) return
+    engine.isHidden = true
+    engine.each((carrier) => carrier.again('the page was put away'))
+  }
+
+  show(): void {
+    this.engine.isHidden = false
+    void this.engine.share().then(() => this.engine.reconnect())
+  }
+
   /** What `explain()` gives. */
   report(): Report {
     const { env, net, status, path, plan, recent, subs } = this.engine
     const topics = [...subs.values()].map(({ topic, carrier, place, seam }) => ({ topic, transport: carrier?.name ?? null, after: place, ...(seam && { seam }) }))
-    return { at: new Date(env.now()).toISOString(), server: net.base, status, topics, path: path.report(), plan, recent: [...recent] }
+    return { at: new Date(env.now()).toISOString(), server: net.base, status, topics, path: Object.fromEntries((['sse', 'ws', 'poll'] as const).map((rung) => [rung, path.verdict(rung)])), plan, recent: [...recent] }
   }
 
   /** A rung does not work on this path. Its topics go on elsewhere, each from its place. */
@@ -130,19 +168,23 @@ export class Upkeep {
     this.engine.assign()
   }
 
-  /** Of several topics, which one is refused? True if some were, and the others can go on. */
-  async sift(carrier: Carrier): Promise<boolean> {
-    if (!this.engine.plan || carrier.subs.size < 2) return false
-    let found = false
-    for (const sub of [...carrier.subs.values()].filter(({ isKept }) => isKept)) {
+  /** The server refuses a connection. Those of its topics that it refuses alone too are told; if there is none, all are. */
+  async sift(carrier: Carrier, loss: Loss): Promise<void> {
+    const { net } = this.engine
+    const subs = [...carrier.subs.values()]
+    let isFound = false
+    for (const sub of subs) {
       const query = new URLSearchParams({ topic: sub.topic, after: 'now', limit: '1' })
-      await this.engine.net.json(`/events?${query}`).catch((loss: Loss) => {
-        if (loss.next !== 'give_up') return
-        found = true
-        this.engine.refuse(sub, loss)
-      })
+      if (subs.length > 1) {
+        await net.json(`/events?${query}`).catch((its: Loss) => {
+          // What is not kept has no pages, and this says nothing of reading it live.
+          if (its.next !== 'give_up' || its.code === 'no_history') return
+          isFound = true
+          this.engine.refuse(sub, its)
+        })
+      }
     }
-    return found
+    if (!isFound) for (const sub of subs) this.engine.refuse(sub, loss)
   }
 
   /** An attempt did not open. If the server can be reached otherwise, it is the path's fault. */

@@ -16,17 +16,19 @@ class Ear implements Reader {
   seams: Seam[] = []
   /** Everything up to here it has, or was told that it may lack it. */
   place: number | undefined
-  // A reader of `now` that was told that it begins hears everything that is published from then on.
+  // A reader of `now` hears everything that is published after it was told that it begins, or after it came.
   #begins: number | undefined
+  readonly #came: number
 
   constructor(readonly after: After, readonly log: Log, readonly isTrimmed = false) {
+    this.#came = log.newest
     this.place = after === 'now' || (after === 'start' && isTrimmed) ? undefined : after === 'start' ? 0 : sequenceOf(after)
   }
 
   hear({ id }: Entry): void {
     const at = sequenceOf(id!)
     if (this.place !== undefined) assert.equal(at, this.place + 1, `after ${this.place} comes the next`)
-    else if (this.after === 'now') assert.ok(this.#begins !== undefined && at <= this.#begins + 1, `it begins at ${at}, and was told so when ${this.#begins} was the newest`)
+    else if (this.after === 'now') assert.ok(at <= (this.#begins ?? this.#came) + 1, `it begins at ${at}, and was told so when ${this.#begins ?? this.#came} was the newest`)
     this.place = at
     this.heard.push(at)
   }
