@@ -283,9 +283,9 @@ impl Shard {
             if conn.out.flush(&conn.stream).is_err() {
                 return self.remove(key);
             }
-            conn.note_write(now);
+            let has_moved = conn.note_write(now);
             if !conn.out.is_free() {
-                if conn.out.has_moved() {
+                if has_moved {
                     conn.stuck_until = NonZero::new(stuck_until);
                 }
                 return;
@@ -440,17 +440,13 @@ impl Shard {
     }
 
     fn after_write(&mut self, key: Key, is_gone: bool) {
-        let (now, beat_at, stuck_until) = (self.now, self.now + self.beat, self.now + self.stuck);
+        let (now, stuck_until) = (self.now, self.now + self.stuck);
         let Some(conn) = self.conn(key) else { return };
         if is_gone {
             return self.remove(key);
         }
-        conn.note_write(now);
-        if !conn.wire.is_socket() {
-            // A stream beats only when it is silent, but for the first seconds.
-            conn.beat_at = conn.early_beat().map_or(beat_at, |early| early.min(beat_at));
-        }
-        if !conn.out.is_free() && (conn.stuck_until.is_none() || conn.out.has_moved()) {
+        let has_moved = conn.note_write(now);
+        if !conn.out.is_free() && (conn.stuck_until.is_none() || has_moved) {
             conn.stuck_until = NonZero::new(stuck_until);
             self.arm(key);
         }
