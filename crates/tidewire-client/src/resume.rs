@@ -197,7 +197,10 @@ impl Resume {
                 self.tag = plan.tag;
                 Ok(())
             }
-            Err(Loss::Refused(refusal)) if refusal.next == Next::RefreshToken => {
+            // Who is told to stay away, or to come with another token, does not ask for more.
+            Err(Loss::Refused(refusal))
+                if refusal.next == Next::RefreshToken || refusal.retry_after.is_some() =>
+            {
                 Err(Loss::Refused(refusal))
             }
             Err(Loss::NotOpened(limit)) => {
