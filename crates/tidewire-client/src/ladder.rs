@@ -88,6 +88,11 @@ impl Ladder {
         self.rungs.get(self.step).copied().unwrap_or(Rung::Sse)
     }
 
+    /// All of them, from the planned one down.
+    pub(crate) fn rungs(&self) -> &[Rung] {
+        &self.rungs
+    }
+
     /// Why it is this rung and not another.
     pub(crate) fn by(&self) -> By {
         self.by

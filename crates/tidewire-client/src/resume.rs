@@ -37,6 +37,8 @@ struct Resume {
     refreshed: bool,
     // Is the next attempt a reading of pages?
     by_pages: bool,
+    // Which plan we follow.
+    tag: String,
     // Does the next attempt only change the rung?
     moves: bool,
     // The rung of the last attempt, for who hears the status.
@@ -70,6 +72,7 @@ pub(crate) async fn run(client: Client, topics: Vec<Topic>, options: Options, ou
         known: false,
         refreshed: false,
         by_pages: false,
+        tag: String::new(),
         moves: false,
         stood_on: None,
     };
@@ -161,8 +164,16 @@ impl Resume {
 
     /// What may call the next connection away.
     fn recall(&self) -> Recall {
-        let Some(at) = self.ladder.retest_at(Instant::now()) else { return Recall::default() };
-        Recall::to_better(self.client.clone(), self.ladder.better().to_vec(), at)
+        let (client, ladder) = (&self.client, &self.ladder);
+        let mut recall = Recall::default();
+        if ladder.follows_the_plan() {
+            let topics = self.walk.topics().to_vec();
+            recall.follow_the_plan(client, topics, self.tag.clone(), ladder);
+        }
+        if let Some(at) = ladder.retest_at(Instant::now()) {
+            recall.look_for_better(client, ladder.better().to_vec(), at);
+        }
+        recall
     }
 
     /// How the path is watched, if the next attempt may go another way.
@@ -183,9 +194,13 @@ impl Resume {
             Ok(plan) => {
                 self.known = true;
                 self.ladder.planned(plan.rungs(self.walk.topics()));
+                self.tag = plan.tag;
                 Ok(())
             }
-            Err(Loss::Refused(refusal)) if refusal.next == Next::RefreshToken => {
+            // Who is told to stay away, or to come with another token, does not ask for more.
+            Err(Loss::Refused(refusal))
+                if refusal.next == Next::RefreshToken || refusal.retry_after.is_some() =>
+            {
                 Err(Loss::Refused(refusal))
             }
             Err(Loss::NotOpened(limit)) => {
@@ -226,6 +241,7 @@ impl Resume {
         match (&outcome.loss, outcome.lasted) {
             (Some(Loss::Held { by, detail }), _) => ladder.fell(*by, detail.clone(), now),
             (Some(Loss::Better(rung)), _) => ladder.climbed(*rung, now),
+            (Some(Loss::Replanned(rungs)), _) => ladder.planned(rungs.clone()),
             (Some(Loss::Silent(_)), Some((_, false))) => ladder.was_silent(now),
             (Some(loss), None) if loss.may_be_the_path() => ladder.did_not_open(now),
             (Some(_), Some((lasted, _))) => ladder.was_lost(lasted, now),

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// Longest that a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -58,6 +60,14 @@ impl Process {
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it ends");
+    }
+
+    /// SIGTERM, then waits until it has left in order.
+    pub(crate) fn stop(mut self) {
+        let pid = i32::try_from(self.id()).ok().and_then(Pid::from_raw).expect("a process");
+        kill_process(pid, Signal::TERM).expect("it can be told");
+        let status = self.child.wait().expect("it ends");
+        assert!(status.success(), "{status}");
     }
 
     pub(crate) fn id(&self) -> u32 {
