@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := menu
 .NOTPARALLEL:
-.PHONY: menu dev test build lint fmt clippy unit tasks doc arrows guard guard-update browser deny audit bench-peers needs clean
+.PHONY: menu dev test build lint fmt clippy unit tasks doc arrows guard guard-update browser proxies deny audit bench-peers needs clean
 
 menu:             ## list this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,7 +11,7 @@ dev:              ## build and run `tidewire dev`: a server on this machine, wit
 	@scripts/install-build-needs.sh
 	cargo run --locked --release --bin tidewire -- dev
 
-test: needs lint doc build unit tasks guard browser  ## everything that CI checks, from a clean clone
+test: needs lint doc build unit tasks guard browser proxies  ## everything that CI checks, from a clean clone
 
 build:            ## the binary, unoptimised: target/debug/tidewire
 	cargo build --locked --bin tidewire
@@ -45,6 +45,10 @@ guard-update:     ## makes what is counted now the baseline
 
 browser: build    ## the built binary in real browsers, Chromium and Firefox
 	npm test --workspace packages/browser-tests
+
+proxies: build    ## the built binary behind real proxies, and the snippets of docs/proxies.md
+	scripts/install-proxies.sh
+	npm test --workspace packages/proxy-lab
 
 deny:             ## licences, sources and banned crates, without network
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny

@@ -71,6 +71,9 @@ enum Signal {
         next: String,
         retry_ms: u64,
     },
+    Canary {
+        n: u32,
+    },
 }
 
 #[derive(Deserialize)]
@@ -179,6 +182,7 @@ impl Signal {
             Self::Bye { code, message, next, retry_ms } => {
                 sse::bye_frame(code, message, next, *retry_ms)
             }
+            Self::Canary { n } => sse::canary_frame(*n),
         }
     }
 }

@@ -14,10 +14,10 @@ use tidewire_core::{
     Credential, Gate, Hub, Peer,
     clock::{Clock, Random},
 };
-use tidewire_proto::{Code, Epoch, WireError};
+use tidewire_proto::{Code, Epoch, WireError, plan::Transport};
 use tokio::sync::watch;
 
-use crate::{config::Origins, ticket::Tickets};
+use crate::{config::Origins, metrics::Metrics, path::Paths, ticket::Tickets, token::ApiKeys};
 
 /// A handle on what the doors share. Cheap to clone.
 #[derive(Clone)]
@@ -27,8 +27,9 @@ pub(crate) struct App(Arc<Shared>);
 pub(crate) struct Shared {
     parts: Parts,
     pub(crate) tickets: Tickets,
+    pub(crate) metrics: Metrics,
+    pub(crate) paths: Paths,
     pub(crate) leaving: watch::Sender<bool>,
-    streams: AtomicUsize,
     // How many there were when the server began to go down.
     crowd: AtomicUsize,
 }
@@ -41,6 +42,8 @@ pub(crate) struct Parts {
     pub(crate) prefix: String,
     /// Is this `tidewire dev`: the live page and the echo socket are there.
     pub(crate) dev: bool,
+    /// The keys of programs, whatever else the gate takes: whoever shows one may read the metrics.
+    pub(crate) keys: ApiKeys,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
 }
@@ -66,8 +69,9 @@ impl App {
         Self(Arc::new(Shared {
             tickets: Tickets::new(Arc::clone(&parts.random)),
             parts,
+            metrics: Metrics::default(),
+            paths: Paths::default(),
             leaving: watch::Sender::new(false),
-            streams: AtomicUsize::new(0),
             crowd: AtomicUsize::new(0),
         }))
     }
@@ -118,15 +122,17 @@ impl App {
         base + self.random.up_to(base.max(window))
     }
 
-    /// Counts one open stream or socket, until it is dropped.
-    pub(crate) fn stream_guard(&self) -> StreamGuard {
-        self.streams.fetch_add(1, Ordering::Relaxed);
-        StreamGuard(self.clone())
+    /// Counts one open stream, socket or waiting poll, until it is dropped.
+    pub(crate) fn stream_guard(&self, transport: Transport) -> StreamGuard {
+        let open = Arc::clone(self.metrics.open(transport));
+        open.fetch_add(1, Ordering::Relaxed);
+        StreamGuard(open)
     }
 
-    /// Open streams and sockets.
+    /// Open streams, sockets and waiting polls.
     pub(crate) fn streams(&self) -> usize {
-        self.streams.load(Ordering::Relaxed)
+        let open = Transport::ALL.map(|transport| self.metrics.open(transport));
+        open.iter().map(|open| open.load(Ordering::Relaxed)).sum()
     }
 
     /// How long until this peer's access ends, if it ends.
@@ -148,11 +154,11 @@ impl App {
 }
 
 /// See [`App::stream_guard`].
-pub(crate) struct StreamGuard(App);
+pub(crate) struct StreamGuard(Arc<AtomicUsize>);
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -188,7 +194,8 @@ pub(crate) fn expired() -> WireError {
     WireError::new(Code::TokenExpired, message)
 }
 
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, WireError> {
+/// What `Authorization` shows.
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, WireError> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
     let malformed = || {
         let message = "`Authorization` is `Bearer` and a token";
@@ -218,14 +225,15 @@ mod tests {
         };
         let hub = Hub::new(log(), log(), Arc::clone(&features), limits.clone());
         let (gate, origins, prefix) = (Arc::new(OpenGate), Origins::default(), "/v1".to_owned());
-        App::new(Parts { hub, gate, origins, prefix, dev: true, clock, random })
+        let keys = ApiKeys::default();
+        App::new(Parts { hub, gate, origins, prefix, dev: true, keys, clock, random })
     }
 
     /// The window of the slots is the crowd's, for the last who leaves as for the first.
     #[tokio::test]
     async fn the_last_to_leave_has_a_slot_in_the_same_window_as_the_first() {
         let app = app();
-        let mut guards: Vec<_> = (0..20_000).map(|_| app.stream_guard()).collect();
+        let mut guards: Vec<_> = (0..20_000).map(|_| app.stream_guard(Transport::Sse)).collect();
         app.leave();
         let mut late = 0;
         while guards.pop().is_some() {

@@ -26,6 +26,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{
     app::{App, Parts},
     config::Origins,
+    token::ApiKeys,
 };
 
 mod doors;
@@ -86,7 +87,8 @@ impl Bed {
         };
         let hub = Hub::new(log(), log(), Arc::clone(&features), limits.clone());
         let (gate, origins, prefix) = (Arc::new(OpenGate), Origins::default(), "/v1".to_owned());
-        let app = App::new(Parts { hub, gate, origins, prefix, dev: false, clock, random });
+        let keys = ApiKeys::default();
+        let app = App::new(Parts { hub, gate, origins, prefix, dev: false, keys, clock, random });
         drop(_inside);
         Self { runtime, app }
     }

@@ -14,19 +14,20 @@
 
 mod claims;
 mod jwks;
+mod keys;
 mod mint;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jsonwebtoken::{DecodingKey, Header, Validation};
-use subtle::{Choice, ConstantTimeEq};
 use tidewire_core::{Action, Credential, Gate, Limits, Peer, Refusal, clock::Clock};
 use tidewire_proto::Topic;
 
 use crate::config::{Algorithm, AuthSettings, Verification};
 use claims::Received;
 use jwks::Jwks;
+pub(crate) use keys::ApiKeys;
 pub use mint::{Claims, MintError, SigningKey, mint, mint_with};
 
 /// The gate that knows peers by token or by API key.
@@ -36,7 +37,7 @@ pub struct TokenGate {
     audience: String,
     leeway: Duration,
     token_bytes_max: usize,
-    programs: Vec<Program>,
+    programs: ApiKeys,
     clock: Arc<dyn Clock>,
 }
 
@@ -45,12 +46,6 @@ enum Keys {
     None,
     One(DecodingKey),
     Set(Arc<Jwks>),
-}
-
-/// A program that has an API key. Only the hash is kept.
-struct Program {
-    hash: blake3::Hash,
-    peer: Arc<Peer>,
 }
 
 /// A key that cannot be used with its algorithm.
@@ -89,36 +84,15 @@ impl TokenGate {
                 Keys::Set(Arc::new(set.map_err(|error| KeyError::Client(error.to_string()))?))
             }
         };
-        let programs = auth.keys.iter().map(|key| Program {
-            hash: blake3::hash(key.key.reveal().as_bytes()),
-            peer: Arc::new(Peer {
-                subject: Some(format!("key:{}", key.name)),
-                expires_at_ms: None,
-                grant: key.grant.clone(),
-            }),
-        });
         Ok(Self {
             algorithm: auth.algorithm,
             keys,
             audience: auth.audience.clone(),
             leeway: auth.leeway,
             token_bytes_max: limits.token_bytes_max,
-            programs: programs.collect(),
+            programs: ApiKeys::new(&auth.keys),
             clock,
         })
-    }
-
-    /// The program whose key this is. Takes the same time for every key, right or wrong.
-    fn program(&self, bearer: &str) -> Option<Arc<Peer>> {
-        let hash = blake3::hash(bearer.as_bytes());
-        let mut found = None;
-        for program in &self.programs {
-            let same: Choice = program.hash.as_bytes().ct_eq(hash.as_bytes());
-            if bool::from(same) {
-                found = Some(program.peer.clone());
-            }
-        }
-        found
     }
 
     async fn token(&self, token: &str) -> Result<Arc<Peer>, Refusal> {
@@ -193,7 +167,7 @@ impl Gate for TokenGate {
             );
             return Err(Refusal::unauthenticated(why));
         }
-        match self.program(bearer) {
+        match self.programs.program(bearer) {
             Some(peer) => Ok(peer),
             None => self.token(bearer).await,
         }

@@ -156,8 +156,6 @@ export interface Options {
   lingerMs?: number
   /** Longest time in which a connection opens. Default 5000 ms. */
   connectMs?: number
-  /** Read event streams with the browser's own `EventSource`. Default `false`. */
-  eventSource?: boolean
   /** What the client uses of the world; for tests, and for Node without a `WebSocket`. */
   env?: Partial<Env>
 }
@@ -179,7 +177,7 @@ export interface Report {
   readonly at: string
   readonly server: string
   readonly status: Status
-  readonly topics: { readonly topic: string; readonly transport: Transport | 'tab' | null; readonly after: string; readonly seam?: Seam }[]
+  readonly topics: { readonly topic: string; readonly transport: Transport | null; readonly after: string; readonly seam?: Seam }[]
   readonly path: { readonly [transport: string]: string }
   readonly plan: unknown
   /** The latest happenings, oldest first. */
@@ -194,7 +192,7 @@ export interface Live<C extends Contract = Contract> {
   on(event: 'error', listener: (error: unknown) => void): Off
   readonly status: Status
   /** What is known of connections and path, for a bug report. */
-  explain(): Report
+  explain(): Promise<Report>
   /** Tries again at once, also after `unauthorized` and `refused`. */
   reconnect(): void
   /** Ends everything. */

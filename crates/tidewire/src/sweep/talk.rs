@@ -3,7 +3,7 @@
 //! A [`Talk`] exists only while something is under way: a message that has not all come, publishes
 //! that are not answered, or the end. An idle socket has none, and no buffer.
 
-use std::{collections::VecDeque, io, io::Read, net::Shutdown, sync::Arc};
+use std::{collections::VecDeque, io, io::Read, net::Shutdown, num::NonZero, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
@@ -164,7 +164,7 @@ impl Shard {
         }
         match talk::hear(event) {
             Heard::Nothing => {}
-            Heard::Answer(bytes) => self.say(key, &bytes),
+            Heard::Answer(bytes) => self.say(key, &bytes, 1),
             Heard::Close(close) => self.end(key, End::Closed(close)),
             Heard::Ask(ask) => {
                 let Some(mut session) = conn.session.take() else { return };
@@ -219,7 +219,7 @@ impl Shard {
         let is_heard = matches!(conn.phase, Phase::Open | Phase::Finishing)
             && !matches!(ending, Some(End::Broken(..)));
         if is_heard {
-            self.say(key, words);
+            self.say(key, words, 1);
         }
     }
 
@@ -249,7 +249,7 @@ impl Shard {
             conn.talk.get_or_insert_with(|| Box::new(Talk::new(app.hub.limits(), BytesMut::new())));
         talk.ending = Some(end);
         conn.phase = Phase::Finishing;
-        conn.phase_until = Some(until);
+        conn.phase_until = NonZero::new(until);
         conn.session = None;
         self.leave_topics(key);
         self.arm(key);
@@ -276,7 +276,7 @@ impl Shard {
         };
         conn.phase = phase;
         conn.phase_until = None;
-        self.say(key, &words);
+        self.say(key, &words, 1);
         self.settle(key);
     }
 
@@ -288,7 +288,7 @@ impl Shard {
             return self.close(key);
         }
         if conn.phase_until.is_none() {
-            conn.phase_until = Some(until);
+            conn.phase_until = NonZero::new(until);
             conn.is_unread = true;
             // Whoever broke the protocol sees our half end at once. Its bytes are read on, or its
             // system would throw our close frame away.
@@ -313,9 +313,12 @@ impl Shard {
 
     /// Says that the server is there. A peer that takes nothing now needs no beat to be found out.
     pub(super) fn beat(&mut self, key: Key) {
-        let next = self.now + self.beat;
+        let (now, next) = (self.now, self.now + self.beat);
         let Some(conn) = self.conn(key) else { return };
-        conn.beat_at = next;
+        if conn.early_beat().is_some_and(|early| early <= now) {
+            conn.early_beats += 1;
+        }
+        conn.beat_at = conn.early_beat().map_or(next, |early| early.min(next));
         let Conn { session: Some(session), out, wire, talk, .. } = conn else { return };
         if !out.is_free() {
             return;
@@ -332,6 +335,6 @@ impl Shard {
             conn.silent_beats += 1;
         }
         let words = wire.beat(session.cursor());
-        self.say(key, &words);
+        self.say(key, &words, 1);
     }
 }
