@@ -8,7 +8,7 @@ const UDP_UNCONNECTED = '07'
 
 /** Of the sessions that `leaders` began: the ports they listen on, and the addresses that are not loopback. */
 export function listenersOutside(leaders) {
-  if (!existsSync('/proc/net/tcp')) return { seen: leaders.length > 0 ? [] : [], outside: [] }
+  if (!existsSync('/proc/net/tcp')) return { seen: [], outside: [] }
   const sockets = new Set(membersOf(leaders).flatMap(socketsOf))
   const all = ['tcp', 'tcp6', 'udp', 'udp6'].flatMap(table).filter(({ inode }) => sockets.has(inode))
   return {
@@ -40,7 +40,7 @@ function table(protocol) {
 }
 
 /** In the kernel's spelling: 127.0.0.0/8 ends with 7F on a little-endian machine; ::1; and ::ffff:127.0.0.0/8. */
-const loopback = (address) => /^.{6}7F$/.test(address) || address === '00000000000000000000000001000000' || /^0{16}FFFF0000.{6}7F$/.test(address)
+export const loopback = (address) => /^.{6}7F$/.test(address) || address === '00000000000000000000000001000000' || /^0{16}FFFF0000.{6}7F$/.test(address)
 
 function attempt(call, otherwise) {
   try { return call() } catch { return otherwise }

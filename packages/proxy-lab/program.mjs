@@ -2,7 +2,7 @@
 // nothing behind. Knows neither proxies nor Tidewire.
 
 import { spawn } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer, connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -51,7 +51,11 @@ export function answers(port) {
 
 // What still runs when this process goes, however it goes, goes with it.
 const running = new Set()
-const killAll = () => { for (const program of running) program.signal('SIGKILL') }
+const folders = new Set()
+function killAll() {
+  for (const program of running) program.signal('SIGKILL')
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
+}
 process.on('exit', killAll)
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => { killAll(); process.exit(1) })
 
@@ -113,6 +117,7 @@ export class Workbench {
   static async open() {
     const bench = new Workbench()
     bench.folder = await mkdtemp(join(tmpdir(), 'tidewire-lab-'))
+    folders.add(bench.folder)
     // Servers that give up root must still read their config, and need a place to write to.
     await chmod(bench.folder, 0o755)
     bench.work = join(bench.folder, 'work')
@@ -158,6 +163,7 @@ export class Workbench {
 
   async clear() {
     await this.stop()
-    await rm(this.folder, { recursive: true, force: true })
+    await rm(this.folder, { recursive: true, force: true, maxRetries: 3 })
+    folders.delete(this.folder)
   }
 }

@@ -39,11 +39,11 @@ mod item;
 mod jitter;
 mod ladder;
 mod loss;
-#[cfg_attr(not(test), expect(dead_code, reason = "the ladder takes it up next"))]
 mod path;
 mod plan;
 mod poll;
 mod publish;
+mod recall;
 mod resume;
 mod retry_after;
 mod sse;
@@ -52,6 +52,7 @@ mod token;
 mod walk;
 mod weave;
 mod wire;
+mod witness;
 mod ws;
 
 pub use backoff::{Backoff, BackoffPolicy, Told};

@@ -10,6 +10,8 @@ use tidewire_proto::Next;
 use crate::{
     backoff::Told,
     error::{ClientError, Disorder, Refusal},
+    item::Rung,
+    path::By,
 };
 
 /// Why an attempt ended.
@@ -43,6 +45,10 @@ pub(crate) enum Loss {
     Disorder(Disorder),
     #[error("no token: {0}")]
     Token(String),
+    #[error("{}", by.sentence())]
+    Held { by: By, detail: Option<String> },
+    #[error("the path lets {0} through again")]
+    Better(Rung),
     #[error("nobody listens any more")]
     Dropped,
 }
@@ -56,6 +62,8 @@ pub(crate) enum Verdict {
     Refresh,
     /// By pages until caught up, then again.
     CatchUp,
+    /// On another rung, at once.
+    Move,
     /// For good.
     End(ClientError),
     /// Nobody listens: quietly.
@@ -72,6 +80,7 @@ impl Loss {
             Self::TooLarge(what) => Verdict::End(ClientError::TooLarge(what.clone())),
             Self::Disorder(disorder) => Verdict::End(ClientError::Disorder(disorder.clone())),
             Self::Apart => Verdict::CatchUp,
+            Self::Held { .. } | Self::Better(_) => Verdict::Move,
             Self::Refused(refusal) => match refusal.next {
                 Next::GiveUp => Verdict::End(ClientError::Refused(refusal.clone())),
                 Next::RefreshToken => Verdict::Refresh,

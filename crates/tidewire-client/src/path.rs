@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 /// Between the events of the first canary.
-const GAP: Duration = Duration::from_millis(250);
+pub(crate) const GAP: Duration = Duration::from_millis(250);
 /// The widest gap that is asked for.
 const GAP_MAX: Duration = Duration::from_secs(2);
 /// How much later than a round trip bytes may come without being late.
@@ -56,6 +56,11 @@ impl Canary {
         } else {
             CanarySays::Unknown
         }
+    }
+
+    /// The gap to ask for next.
+    pub(crate) fn wider(&self) -> Duration {
+        (self.gap * 2).min(GAP_MAX)
     }
 
     /// How long a stream that was asked for at the same time may be without a byte.
@@ -116,11 +121,51 @@ impl Probe {
     }
 }
 
-/// Which witness decided.
+/// What a change of rung rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
+    /// The three events of a canary came together.
     Canary,
+    /// The server wrote what did not come.
     Probe,
+    /// Connections open and then nothing comes, not even a beat.
+    Silence,
+    /// Connections do not open.
+    Connect,
+    /// A better rung works again.
+    Retest,
+    /// The server plans another.
+    Plan,
+}
+
+impl By {
+    /// The word on the wire, and what it says of the path; nothing where it says nothing.
+    pub(crate) fn words(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Canary => Some(("canary", "buffered")),
+            Self::Probe => Some(("probe", "buffered")),
+            Self::Silence => Some(("silence", "buffered")),
+            Self::Connect => Some(("connect", "blocked")),
+            Self::Retest => Some(("retest", "clear")),
+            Self::Plan => None,
+        }
+    }
+
+    /// The same as a sentence, for people.
+    pub(crate) fn sentence(self) -> &'static str {
+        match self {
+            Self::Canary => {
+                "something on this path holds event streams back (three events came together)"
+            }
+            Self::Probe => {
+                "something on this path holds event streams back (the server wrote what did not come)"
+            }
+            Self::Silence => "connections open here and then nothing comes, not even a beat",
+            Self::Connect => "it does not open here",
+            Self::Retest => "it is worth another look: the path may let it through again",
+            Self::Plan => "the server's plan says so",
+        }
+    }
 }
 
 /// What is known of a path.
@@ -231,10 +276,9 @@ impl PathJudge {
         if self.proved || self.is_decided() {
             return;
         }
-        let wider = (canary.gap * 2).min(GAP_MAX);
         match canary.says() {
             CanarySays::Clear => self.verdict = PathVerdict::Clear,
-            CanarySays::Again => self.canary_gap = Some(wider),
+            CanarySays::Again => self.canary_gap = Some(canary.wider()),
             CanarySays::Unknown => {}
             CanarySays::Buffered => {
                 self.held_canaries += 1;
@@ -244,7 +288,7 @@ impl PathJudge {
                 } else if self.held_canaries > 1 {
                     self.decide(By::Canary);
                 } else {
-                    self.canary_gap = Some(wider);
+                    self.canary_gap = Some(canary.wider());
                 }
             }
         }
@@ -433,8 +477,10 @@ mod tests {
         let (verdict, by) = match judge.verdict() {
             PathVerdict::Unknown => ("unknown", Value::Null),
             PathVerdict::Clear => ("clear", Value::Null),
-            PathVerdict::Buffered(By::Canary) => ("buffered", "canary".into()),
-            PathVerdict::Buffered(By::Probe) => ("buffered", "probe".into()),
+            PathVerdict::Buffered(by) => {
+                let (by, verdict) = by.words().unwrap();
+                (verdict, by.into())
+            }
         };
         let in_ms = |time: Option<Duration>| match time {
             Some(time) => Value::from(time.as_millis() as u64),

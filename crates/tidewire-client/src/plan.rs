@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use tidewire_proto::{Topic, plan::Transport};
 
-use crate::{client::Client, error::ClientError, http, item::Rung, loss::Loss, poll::once};
+use crate::{client::Client, error::ClientError, http, item::Rung, ladder, loss::Loss, poll::once};
 
 /// What the server plans for whom we are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +73,17 @@ impl Plan {
         let rungs = || topics.iter().filter_map(of).map(|planned| planned.transport);
         let needs = |rung| rungs().any(|have| have == rung);
         [Rung::Poll, Rung::Ws].into_iter().find(|rung| needs(*rung)).unwrap_or(Rung::Sse)
+    }
+}
+
+impl Plan {
+    /// The rungs for these topics together, from the planned one down.
+    pub(crate) fn rungs(&self, topics: &[Topic]) -> Vec<Rung> {
+        let is_kept = |topic: &Topic| {
+            let planned = self.features.iter().find(|planned| planned.feature == topic.feature());
+            planned.is_none_or(|planned| planned.history != "none")
+        };
+        ladder::rungs(self.rung(topics), topics.iter().all(is_kept))
     }
 }
 

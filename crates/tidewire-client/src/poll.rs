@@ -15,6 +15,7 @@ use crate::{
     http,
     item::{Continuity, Delivery},
     loss::Loss,
+    recall::Recall,
     wire::{self, PageSaid},
 };
 
@@ -104,12 +105,15 @@ async fn fetch(client: &Client, token: Option<&str>, ask: &Ask<'_>) -> Result<Pa
 }
 
 /// Polls until it is lost.
-pub(crate) async fn follow(attempt: &mut Attempt<'_>) -> Result<Infallible, Loss> {
+pub(crate) async fn follow(
+    attempt: &mut Attempt<'_>,
+    recall: &mut Recall,
+) -> Result<Infallible, Loss> {
     catch_up(attempt).await?;
     let wait = attempt.client.options().timeouts.poll_wait;
     loop {
         let asked_at = Instant::now();
-        let page = read(attempt, wait).await?;
+        let page = recall.or(read(attempt, wait)).await??;
         let is_nothing = page.entries.is_empty();
         pass_on(attempt, page).await?;
         if is_nothing && asked_at.elapsed() < PACE {

@@ -13,7 +13,10 @@ use axum::{
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use tidewire_proto::{WireError, sse::canary_frame};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use crate::{
     answer::Refused,
@@ -38,7 +41,7 @@ pub(crate) async fn canary(State(app): State<App>, request: Request) -> Result<R
     if app.is_leaving() {
         return Err(restarting().into());
     }
-    let mut response = sse::response(Body::from_stream(events(app, gap)));
+    let mut response = sse::response(Body::from_stream(events(app.leaving.subscribe(), gap)));
     // As on a stream, where there is one connection for each.
     if handover::of(&request).is_some() {
         sse::close_after(&mut response);
@@ -58,8 +61,10 @@ fn gap(query: &str) -> Result<Duration, WireError> {
 
 /// Each event when its time has come. It begins when it is first asked for, and is not asked while
 /// the peer takes nothing; the connection's own deadline sees to that one.
-fn events(app: App, gap: Duration) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    let leaving = app.leaving.subscribe();
+fn events(
+    leaving: watch::Receiver<bool>,
+    gap: Duration,
+) -> impl Stream<Item = Result<Bytes, Infallible>> {
     stream::unfold((1, None, leaving), move |(number, began, mut leaving)| async move {
         if number > EVENTS {
             return None;
@@ -106,7 +111,8 @@ mod tests {
     fn three_events_at_their_times_and_then_the_end() {
         let bed = Bed::new();
         bed.runtime.block_on(async {
-            let mut events = std::pin::pin!(events(bed.app.clone(), Duration::from_millis(100)));
+            let mut events =
+                std::pin::pin!(events(bed.app.leaving.subscribe(), Duration::from_millis(100)));
             let started = Instant::now();
             let mut heard = Vec::new();
             while let Some(Ok(event)) = events.next().await {
@@ -124,7 +130,8 @@ mod tests {
     fn a_shutdown_does_not_wait_for_a_canary() {
         let bed = Bed::new();
         bed.runtime.block_on(async {
-            let mut events = std::pin::pin!(events(bed.app.clone(), Duration::from_secs(2)));
+            let mut events =
+                std::pin::pin!(events(bed.app.leaving.subscribe(), Duration::from_secs(2)));
             assert!(events.next().await.is_some());
             let started = Instant::now();
             bed.app.leave();

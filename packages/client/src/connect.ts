@@ -89,7 +89,7 @@ function topicOf(engine: Engine, name: string, { after = 'now', load }: TopicOpt
         stop = undefined
       }
     },
-    send: (event, data, { key = newKey(), signal } = {}) => engine.send(name, event, data, key, signal),
+    send: (event, data, options) => engine.send(name, event, data, options),
     events: (options?: EventsOptions) => entriesOf(engine, name, options),
     async history({ after = 'start', limit = 100, signal } = {}): Promise<Page> {
       const query = new URLSearchParams({ topic: name, after, limit: `${limit}` })
@@ -100,6 +100,3 @@ function topicOf(engine: Engine, name: string, { after = 'now', load }: TopicOpt
     },
   }
 }
-
-/** 128 bits that nobody else draws. */
-const newKey = (): string => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('')

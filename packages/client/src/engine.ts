@@ -2,7 +2,7 @@
 //
 // Knows no wire. Carriers tell it how they fare; it moves topics between them, each with its place.
 
-import type { After, Env, Off, Options, Refusal, Sent, State, Status, Transport } from './api.js'
+import type { After, Env, Off, Options, Refusal, SendOptions, Sent, State, Status, Transport } from './api.js'
 import type { Carrier } from './carrier.js'
 import type * as Talk from './talk.js'
 import type { Upkeep } from './upkeep.js'
@@ -17,7 +17,7 @@ const PLAN_AGAIN = 5000
 /** Happenings that `explain()` remembers. */
 const RECENT = 50
 
-interface Plan {
+export interface Plan {
   tag?: string
   peer?: string
   topics_per_stream_max?: number
@@ -65,8 +65,9 @@ export class Engine {
   #resume: (() => void)[] = []
   readonly recent: string[] = []
   #upkeep: Promise<Upkeep> | undefined
-  #isHidden = false
-  #relay: Relay | undefined
+  /** The page is put away: nothing is tried. */
+  isHidden = false
+  relay: Relay | undefined
   #talking: Promise<typeof Talk> | undefined
 
   constructor(url: string, readonly options: Options, readonly env: Env) {
@@ -100,9 +101,9 @@ export class Engine {
   }
 
   /** Publishes; resolves when the log has it. */
-  async send(topic: string, event: string, data: unknown, key: string, signal?: AbortSignal): Promise<Sent> {
+  async send(topic: string, event: string, data: unknown, options: SendOptions = {}): Promise<Sent> {
     const { publish } = await this.talk()
-    return publish(this, topic, event, data, key, signal)
+    return publish(this, topic, event, data, options)
   }
 
   /** The socket's way to publish, if the topic's feature has it and it is open. */
@@ -133,7 +134,7 @@ export class Engine {
 
   /** Waits while nothing should be tried. */
   async resumed(signal: AbortSignal): Promise<void> {
-    while (this.#halt || this.#isHidden) {
+    while (this.#halt || this.isHidden) {
       await new Promise<void>((done) => {
         this.#resume.push(done)
         signal.addEventListener('abort', () => done())
@@ -203,16 +204,11 @@ export class Engine {
     if (this.recent.length > RECENT) this.recent.shift()
   }
 
-  /** This tab reads for itself from now on, or another one reads for it. */
-  reads(): void {
-    this.assign()
-  }
-
   /** What the tab that reads shows. */
   isShown(status: Status): void {
     if (JSON.stringify(status) === JSON.stringify(this.status)) return
     this.status = status
-    this.#relay?.shown(status)
+    this.relay?.shown(status)
     this.onStatus()
   }
 
@@ -236,46 +232,20 @@ export class Engine {
     for (const sub of this.subs.values()) sub.refusal = undefined
     this.#resume.splice(0).forEach((resume) => resume())
     this.assign()
-    this.#each((carrier) => (carrier.isOpen ? carrier.wake() : carrier.hurry()))
-    if (this.#isRead) this.#relay!.reconnect()
+    this.each((carrier) => (carrier.isOpen ? carrier.wake() : carrier.hurry()))
+    if (this.#isRead) this.relay!.reconnect()
   }
 
   wake(): void {
-    this.#each((carrier) => carrier.wake())
-    this.#relay?.wake()
-  }
-
-  online(): void {
-    this.isOffline = false
-    this.path.forget()
-    this.assign()
-    // Thousands may come back with the network.
-    this.env.after(this.env.random() * 1000, () => this.wake())
-  }
-
-  offline(): void {
-    this.isOffline = true
-  }
-
-  hide(isKept: boolean): void {
-    // Another tab takes over at once.
-    this.#relay?.end()
-    this.#relay = undefined
-    if (!isKept) return
-    this.#isHidden = true
-    this.#each((carrier) => carrier.again('the page was put away'))
-  }
-
-  show(): void {
-    this.#isHidden = false
-    void this.#share().then(() => this.reconnect())
+    this.each((carrier) => carrier.wake())
+    this.relay?.wake()
   }
 
   close(): void {
     this.isClosed = true
-    this.#relay?.end()
+    this.relay?.end()
     this.subs.clear()
-    this.#each((carrier) => {
+    this.each((carrier) => {
       carrier.subs.clear()
       carrier.end(new Loss('closed', 'close() was called', 'give_up'))
       carrier.hurry()
@@ -289,7 +259,7 @@ export class Engine {
 
   /** Does another tab read for this one? */
   get #isRead(): boolean {
-    return this.#relay?.isReading === false
+    return this.relay?.isReading === false
   }
 
   /** The code for sending, and for sockets. */
@@ -303,7 +273,7 @@ export class Engine {
     }))
   }
 
-  #each(call: (carrier: Carrier) => void): void {
+  each(call: (carrier: Carrier) => void): void {
     Object.values(this.carriers).forEach(call)
   }
 
@@ -335,20 +305,16 @@ export class Engine {
     this.plan = plan
     for (const sub of this.subs.values()) sub.isKept = this.#isKept(sub.topic)
     if (!this.env.WebSocket) this.path.set('ws', 'blocked')
-    if (isOther) await this.#share()
+    if (isOther) await this.share()
     this.assign()
   }
 
   /** Joins the other tabs of the same person, where that is worth it. */
-  async #share(): Promise<void> {
-    this.#relay?.end()
-    this.#relay = undefined
-    const { share = 'auto' } = this.options
-    const { base } = this.net
-    if (!share || !this.plan?.peer || !('document' in globalThis)) return
+  async share(): Promise<void> {
+    this.relay?.end()
+    this.relay = undefined
     // Without this code, or without locks, each tab reads for itself.
-    this.#relay = await import('./tabs.js').then(({ isShareable, share: join }) => (isShareable(`${base}/plan`, share === 'auto') ? join(this, `tidewire:${base}:${this.plan!.peer}`) : undefined)).catch(() => undefined)
-    if (this.#relay) void this.upkeep().catch(() => undefined)
+    if (globalThis.document && this.options.share !== false && this.plan?.peer) this.relay = await import('./tabs.js').then(({ join }) => join(this)).catch(() => undefined)
     this.assign()
   }
 
@@ -361,7 +327,7 @@ export class Engine {
       let rung = this.path.pick(this.planned(sub.topic), sub.isKept)
       // One stream has room for so many topics; the rest is no less live on the socket.
       if (rung === 'sse' && ++streamed > most && !this.path.isShut('ws')) rung = 'ws'
-      const carrier = this.#isRead ? this.#relay! : this.carriers[rung]
+      const carrier = this.#isRead ? this.relay! : this.carriers[rung]
       if (sub.carrier === carrier && carrier) continue
       sub.carrier?.drop(sub)
       if (carrier) carrier.add(sub)

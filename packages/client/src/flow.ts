@@ -1,14 +1,9 @@
 // What a stream and a poll share: one order and one place for all of their topics.
 
 import type { Entry, Gap, Seam } from './api.js'
-import type { Engine } from './engine.js'
-import { entryOf } from './entry.js'
-import { type Json, Loss } from './net.js'
+import { Loss } from './net.js'
 import { cursorOf, isAfter, isEarlier } from './place.js'
 import type { Sub } from './sub.js'
-
-/** Entries in a page of catching up. */
-const PAGE = '1000'
 
 /** The topics of one connection that reads them all after one place. */
 export class Flow {
@@ -60,12 +55,6 @@ export class Flow {
   }
 }
 
-/** Passes on a page. */
-export function take(flow: Flow, page: Json, isFirst: boolean): void {
-  if (isFirst || page.continuity === 'gap') flow.attached(page)
-  page.entries.map(entryOf).forEach((entry: Entry) => flow.entry(entry))
-}
-
 /**
  * Parts the topics into those that one connection can take up together now, and those that must
  * first come as far by pages.
@@ -78,19 +67,4 @@ export function part(subs: Iterable<Sub>): { ready: Map<string, Sub>; late: Sub[
   const isPlain = isAlone && (places.has('now') || !stale.some((sub) => sub.hasNewcomers))
   const late = isPlain ? [] : stale
   return { late, ready: new Map(all.filter((sub) => !late.includes(sub)).map((sub) => [sub.topic, sub])) }
-}
-
-/** Brings topics as far as the log is now, by pages, those at one place together. */
-export async function catchUp(engine: Engine, late: Sub[], signal: AbortSignal): Promise<void> {
-  for (const place of new Set(late.map((sub) => sub.place))) {
-    const subs = new Map(late.filter((sub) => sub.place === place).map((sub) => [sub.topic, sub]))
-    for (let isFirst = true, isMore = true; isMore; isFirst = false) {
-      const flow = new Flow(subs)
-      const page = await engine.net.json(`/events?${flow.query({ limit: PAGE })}`, { signal })
-      take(flow, page, isFirst)
-      isMore = page.more
-      if (isMore) for (const sub of subs.values()) sub.moveTo(page.cursor)
-      else flow.beat(page.cursor)
-    }
-  }
 }

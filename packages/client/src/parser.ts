@@ -10,10 +10,10 @@ export interface Frame {
   retry?: number
 }
 
-/** A parser that is fed text piece by piece and calls `hear` for each frame. Throws beyond `most` characters. */
+/** A parser that is fed decoded text piece by piece and calls `hear` for each frame. Throws beyond `most` characters. */
 export function parser(hear: (frame: Frame) => void, most: number): (text: string) => void {
   let rest = ''
-  let isFirst = true
+  let wasCut = false
   let size = 0
   let data: string[] = []
   let fields: { [name: string]: string } = {}
@@ -21,8 +21,8 @@ export function parser(hear: (frame: Frame) => void, most: number): (text: strin
   const line = (text: string): void => {
     if (!text) {
       if (data.length) {
-        const { event = 'message', id, topic, encoding, retry } = fields
-        const frame: Frame = { event, data: data.join('\n') }
+        const { event, id, topic, encoding, retry } = fields
+        const frame: Frame = { event: event || 'message', data: data.join('\n') }
         if (id) frame.id = id
         if (topic) frame.topic = topic
         if (encoding) frame.encoding = encoding
@@ -43,17 +43,14 @@ export function parser(hear: (frame: Frame) => void, most: number): (text: strin
   }
 
   return (text) => {
-    if (isFirst && text) {
-      isFirst = false
-      if (text[0] === '\ufeff') text = text.slice(1)
-    }
-    const cut = Math.max(text.lastIndexOf('\n'), text.lastIndexOf('\r')) + 1
+    if (!text) return
+    // The other half of a CRLF.
+    if (wasCut && text[0] === '\n') text = text.slice(1)
+    wasCut = text.endsWith('\r')
     rest += text
-    if (cut) {
-      // A CR at the end may be half of a CRLF: it waits for what follows.
-      const isOpen = rest.endsWith('\r')
-      const lines = (isOpen ? rest.slice(0, -1) : rest).split(/\r\n|\n|\r/)
-      rest = lines.pop() + (isOpen ? '\r' : '')
+    if (/[\r\n]/.test(text)) {
+      const lines = rest.split(/\r\n|\r|\n/)
+      rest = lines.pop()!
       lines.forEach(line)
     }
     if (size + rest.length > most) throw new Error(`an event of more than ${most} characters`)

@@ -57,10 +57,6 @@ export class Path {
     this.#keep()
   }
 
-  report(): { [rung: string]: string } {
-    return Object.fromEntries(Object.entries(this.#known).map(([rung, { verdict }]) => [rung, verdict]))
-  }
-
   #keep(): void {
     try {
       this.storage?.setItem(this.#key, JSON.stringify(this.#known))

@@ -1,7 +1,8 @@
 // The last rung: pages, each of which waits for something to tell.
 
 import { Carrier } from './carrier.js'
-import { catchUp, Flow, part, take } from './flow.js'
+import { Flow, part } from './flow.js'
+import { catchUp, take } from './pages.js'
 
 /** How long the server waits, in s. Proxies cut at 30. */
 const WAIT = 25

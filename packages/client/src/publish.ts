@@ -2,7 +2,7 @@
 //
 // Invariant: what was sent to a topic first is stored first.
 
-import type { Sent } from './api.js'
+import type { SendOptions, Sent } from './api.js'
 import { Backoff } from './backoff.js'
 import type { Engine } from './engine.js'
 import { Loss } from './net.js'
@@ -15,7 +15,7 @@ const ANSWER_MOST = 10_000
 // The last message under way to each topic, for each engine: over HTTP the next one waits for it.
 const rows = new WeakMap<Engine, Map<string, Promise<unknown>>>()
 
-export async function publish(engine: Engine, topic: string, event: string, data: unknown, key: string, signal?: AbortSignal): Promise<Sent> {
+export async function publish(engine: Engine, topic: string, event: string, data: unknown, { key = newKey(), signal }: SendOptions): Promise<Sent> {
   const { env, net } = engine
   const aborted = (): Loss => new Loss(engine.isClosed ? 'closed' : 'aborted', 'given up; the message may have been stored', 'give_up')
   const backoff = new Backoff()
@@ -66,3 +66,6 @@ async function once(engine: Engine, topic: string, event: string, data: unknown,
   row.set(topic, mine)
   return mine.finally(() => row.get(topic) === mine && row.delete(topic))
 }
+
+/** 128 bits that nobody else draws. */
+const newKey = (): string => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('')

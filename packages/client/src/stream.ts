@@ -3,7 +3,7 @@
 import type { Entry, Off } from './api.js'
 import { Carrier } from './carrier.js'
 import { dataOf } from './entry.js'
-import { catchUp, Flow, part } from './flow.js'
+import { Flow, part } from './flow.js'
 import type { Sub } from './sub.js'
 import type { Observer } from './upkeep.js'
 import { lossOf, Loss } from './net.js'
@@ -40,7 +40,7 @@ export class Stream extends Carrier {
     const { engine } = this
     const { ready, late } = part(this.subs.values())
     if (late.length) {
-      const caught = catchUp(engine, late, signal).then(() => this.again('more topics have caught up'))
+      const caught = engine.upkeep().then(({ catchUp }) => catchUp(engine, late, signal)).then(() => this.again('more topics have caught up'))
       if (!ready.size) return caught
       caught.catch((error: Loss) => this.end(error))
     }

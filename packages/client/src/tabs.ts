@@ -36,8 +36,18 @@ interface Said {
   status?: Status
 }
 
+/** Joins the other tabs, where that is worth it: on HTTP/1.1, and where the browser does not say. */
+export async function join(engine: Engine): Promise<Relay | undefined> {
+  const { net, options, plan } = engine
+  const timing = performance.getEntriesByName(`${net.base}/plan`).pop() as PerformanceResourceTiming | undefined
+  const isOwn = options.share !== true && /^h[23]/.test(timing?.nextHopProtocol ?? '')
+  // Beside the connections, the page itself is watched: a tab that is read for has none.
+  void engine.upkeep().catch(() => undefined)
+  return isOwn || !navigator.locks ? undefined : share(engine, `tidewire:${net.base}:${plan!.peer}`)
+}
+
 /** Joins the tabs that share under this key. Resolves when it is known who reads. */
-export async function share(engine: Engine, key: string): Promise<Relay> {
+async function share(engine: Engine, key: string): Promise<Relay> {
   const { env } = engine
   const me = `${env.random()}`
   const channel = new BroadcastChannel(key)
@@ -172,7 +182,7 @@ export async function share(engine: Engine, key: string): Promise<Relay> {
         decided(!!lock)
         if (!lock || isOver) return undefined
         isReading = true
-        engine.reads()
+        engine.assign()
         post({ lead: true })
         return new Promise((done) => (release = done))
       }
@@ -183,7 +193,7 @@ export async function share(engine: Engine, key: string): Promise<Relay> {
         prune()
         heardAt = env.now()
         if (isOver) return
-        engine.reads()
+        engine.assign()
         void request({})
       })
     })
@@ -191,10 +201,4 @@ export async function share(engine: Engine, key: string): Promise<Relay> {
   tick()
   if (!(await request({ ifAvailable: true }))) void request({})
   return relay
-}
-
-/** Can tabs share here? If it is left to us: on HTTP/1.1, and where the browser does not say. */
-export function isShareable(plan: string, isAuto: boolean): boolean {
-  const timing = performance.getEntriesByName(plan).pop() as PerformanceResourceTiming | undefined
-  return !!navigator.locks && !(isAuto && /^h[23]/.test(timing?.nextHopProtocol ?? ''))
 }

@@ -7,6 +7,7 @@ import type { Engine } from './engine.js'
 import { type Answer, canarySays, Judge } from './judge.js'
 import type { Loss, Net } from './net.js'
 import { watch } from './wake.js'
+import { catchUp } from './pages.js'
 import { read, type Stream } from './stream.js'
 
 export { Poll } from './poll.js'
@@ -91,18 +92,19 @@ const FAILURES = 2
 /** What an engine does beside carrying: it finds out what the path lets through, and keeps tokens fresh. */
 export class Upkeep {
   readonly Observer = Observer
+  readonly catchUp = catchUp
   readonly #failures: { [T in Transport]?: number } = {}
   #stopWatching: Off | undefined
   #stopRetesting: Off | undefined
   #stopRenewing: Off | undefined
 
   constructor(readonly engine: Engine) {
-    this.#stopWatching = watch(engine.env, engine)
+    this.#stopWatching = watch(engine.env, this)
   }
 
   opened(carrier: Carrier): void {
     delete this.#failures[carrier.name]
-    this.#stopWatching ??= watch(this.engine.env, this.engine)
+    this.#stopWatching ??= watch(this.engine.env, this)
     this.#renewAhead()
   }
 
@@ -114,11 +116,45 @@ export class Upkeep {
     this.#stopWatching = this.#stopRetesting = this.#stopRenewing = undefined
   }
 
+  // What the page tells.
+
+  wake(): void {
+    this.engine.wake()
+  }
+
+  online(): void {
+    const { engine } = this
+    engine.isOffline = false
+    engine.path.forget()
+    engine.assign()
+    // Thousands may come back with the network.
+    engine.env.after(engine.env.random() * 1000, () => engine.wake())
+  }
+
+  offline(): void {
+    this.engine.isOffline = true
+  }
+
+  hide(isKept: boolean): void {
+    const { engine } = this
+    // Another tab takes over at once.
+    engine.relay?.end()
+    engine.relay = undefined
+    if (!isKept) return
+    engine.isHidden = true
+    engine.each((carrier) => carrier.again('the page was put away'))
+  }
+
+  show(): void {
+    this.engine.isHidden = false
+    void this.engine.share().then(() => this.engine.reconnect())
+  }
+
   /** What `explain()` gives. */
   report(): Report {
     const { env, net, status, path, plan, recent, subs } = this.engine
     const topics = [...subs.values()].map(({ topic, carrier, place, seam }) => ({ topic, transport: carrier?.name ?? null, after: place, ...(seam && { seam }) }))
-    return { at: new Date(env.now()).toISOString(), server: net.base, status, topics, path: path.report(), plan, recent: [...recent] }
+    return { at: new Date(env.now()).toISOString(), server: net.base, status, topics, path: Object.fromEntries((['sse', 'ws', 'poll'] as const).map((rung) => [rung, path.verdict(rung)])), plan, recent: [...recent] }
   }
 
   /** A rung does not work on this path. Its topics go on elsewhere, each from its place. */

@@ -3,6 +3,7 @@
 //! Time is paused: waits are exact and cost nothing. Bytes travel over real loopback sockets.
 
 mod fake;
+mod path;
 mod plan;
 mod poll;
 mod publish;

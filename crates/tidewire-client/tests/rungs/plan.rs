@@ -18,8 +18,7 @@ async fn rung(live: &mut Subscription) -> Rung {
 }
 
 async fn give_plan(fake: &Fake) {
-    let call = fake.request().await;
-    assert_eq!(call.line(), "GET /app/v1/plan");
+    let call = fake.call("GET /plan").await;
     call.json(200, PLAN).await;
 }
 
@@ -51,25 +50,27 @@ async fn a_server_without_a_plan_gets_an_event_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_path_that_buffers_leads_down_the_ladder_with_the_cursor() {
+async fn a_server_that_cannot_judge_its_path_is_left_rung_by_rung_with_the_cursor() {
     let fake = Fake::start().await;
     let mut live = subscribe(&fake.client(), &["notes/a"], After::Start, Rung::Auto);
     for _ in 0..2 {
         give_plan(&fake).await;
         assert_eq!(rung(&mut live).await, Rung::Sse);
         // The head comes through, the events do not.
-        let held = fake.request().await.stream().await;
+        let held = fake.call("GET /sse").await.stream().await;
+        fake.call("GET /canary").await.answer(404, "", "").await;
+        fake.call("GET /path").await.answer(404, "", "").await;
         tokio::time::sleep(std::time::Duration::from_secs(5)).await;
         drop(held);
     }
     for _ in 0..2 {
         give_plan(&fake).await;
         assert_eq!(rung(&mut live).await, Rung::Ws);
-        fake.request().await.answer(502, "", "no upgrade").await;
+        fake.call("GET /socket").await.answer(502, "", "no upgrade").await;
     }
     give_plan(&fake).await;
     assert_eq!(rung(&mut live).await, Rung::Poll);
-    let call = fake.request().await;
+    let call = fake.call("GET /events").await;
     assert_eq!(call.query("after").as_deref(), Some("start"));
     call.json(200, r#"{"entries":[],"cursor":"e.5","more":false,"continuity":"new"}"#).await;
     assert_eq!(continuity(&mut live).await, Continuity::New);

@@ -162,3 +162,78 @@ impl EventStream {
         chunk.freeze()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        guard::{Bed, message, topic},
+        sweep::Named,
+    };
+    use tidewire_proto::{
+        plan::Transport,
+        sse::{Parser, frames_begun},
+    };
+
+    fn stream(bed: &Bed, beats_early: bool) -> EventStream {
+        let session = bed.reader(&topic("chat/a"));
+        let name = bed.app.paths.name(None, "x2345678");
+        let named = Named { name, frames: 1, beats_early };
+        let hello = "event: tidewire.hello\ndata: {}\n\n".to_owned();
+        let guard = bed.app.stream_guard(Transport::Sse);
+        let open = Open { app: bed.app.clone(), session, hello, named, guard };
+        EventStream::new(open, Wire::Stream)
+    }
+
+    /// The events of the next chunk, and when it came.
+    async fn next(stream: &mut EventStream, opened: Instant) -> (u128, Vec<String>) {
+        let chunk = stream.next().await.unwrap();
+        let events = Parser::new(1 << 20).feed(&chunk).unwrap();
+        assert_eq!(frames_begun(&chunk, chunk.len()), events.len());
+        (opened.elapsed().as_millis(), events.into_iter().map(|event| event.event).collect())
+    }
+
+    #[test]
+    fn early_beats_come_at_their_times_and_the_others_as_ever() {
+        let bed = Bed::new();
+        let (mut early, mut plain) = (stream(&bed, true), stream(&bed, false));
+        bed.runtime.block_on(async {
+            let opened = Instant::now();
+            assert_eq!(next(&mut early, opened).await, (0, vec!["tidewire.hello".into()]));
+            assert_eq!(next(&mut plain, opened).await, (0, vec!["tidewire.hello".into()]));
+            for ms in [250, 500, 1_000, 2_000, 22_000, 42_000] {
+                assert_eq!(next(&mut early, opened).await, (ms, vec!["tidewire.beat".into()]));
+            }
+            let opened = Instant::now();
+            // It is silent for long enough already.
+            assert_eq!(next(&mut plain, opened).await, (0, vec!["tidewire.beat".into()]));
+            assert_eq!(next(&mut plain, opened).await, (20_000, vec!["tidewire.beat".into()]));
+        });
+    }
+
+    /// News without end do not keep an early beat back; it tells a place up to which all was sent.
+    #[test]
+    fn news_without_end_do_not_keep_an_early_beat_back() {
+        let bed = Bed::new();
+        let mut early = stream(&bed, true);
+        let (mut beats, mut heard) = (Vec::new(), Vec::new());
+        let opened = bed.runtime.block_on(async {
+            let opened = Instant::now();
+            next(&mut early, opened).await;
+            opened
+        });
+        for _ in 0..300 {
+            bed.publish(vec![message(&topic("chat/a")); 2]);
+            bed.runtime.block_on(async {
+                tokio::time::advance(Duration::from_millis(10)).await;
+                let (at, events) = next(&mut early, opened).await;
+                if events == ["tidewire.beat"] {
+                    beats.push(at);
+                }
+                heard.extend(events);
+            });
+        }
+        assert_eq!(beats, [250, 500, 1_000, 2_000]);
+        assert!(heard.len() > 500, "{}", heard.len());
+    }
+}

@@ -263,7 +263,7 @@ mod tests {
     }
 
     /// Three entries and two words, through a socket that stops at every byte, and every so many
-    /// bytes after that: what arrives is whole and in order.
+    /// bytes after that: what arrives is whole and in order, and what of it has begun is known.
     #[test]
     fn a_write_that_stops_at_any_byte_loses_and_repeats_nothing() {
         let entries: Vec<_> =
@@ -271,15 +271,30 @@ mod tests {
         for wire in [Wire::Chunked, Wire::Socket] {
             let frames: Vec<u8> = entries.iter().flat_map(|one| wire.entry(one)).collect();
             let whole = [b"hello ".as_slice(), &frames, b" bye"].concat();
+            let lengths = entries.iter().map(|one| wire.entry(one).len());
+            let begins: Vec<_> = std::iter::once(6)
+                .chain(lengths)
+                .scan(0, |place, length| {
+                    *place += length;
+                    Some(*place)
+                })
+                .collect();
+            let check = |out: &Outbox, sink: &Narrow| {
+                let taken = sink.taken.len();
+                let begun = begins.iter().filter(|begin| **begin < taken).count();
+                assert_eq!(out.begun(), u64::from(taken > 0) + begun as u64, "{wire:?}: {taken}");
+            };
             for first in 0..=whole.len() {
                 for then in [1, 2, 40, 1_000] {
                     let mut sink = Narrow { taken: Vec::new(), room: first };
                     let mut out = Outbox::default();
                     out.say(&mut sink, &Bytes::from("hello "), 1).unwrap();
+                    check(&out, &sink);
                     let (mut done, mut chunk) = (0, Chunk::default());
                     while done < entries.len() {
                         chunk.fill(wire, &entries[done..]);
                         done += out.deliver(&mut sink, wire, &chunk).unwrap();
+                        check(&out, &sink);
                         while !out.is_free() {
                             let held: usize = out
                                 .rest
@@ -290,6 +305,7 @@ mod tests {
                             assert!(held <= 6 + wire.entry(&entries[1]).len(), "{held}");
                             sink.room = then;
                             out.flush(&mut sink).unwrap();
+                            check(&out, &sink);
                         }
                     }
                     out.say(&mut sink, &Bytes::from(" bye"), 1).unwrap();
@@ -297,6 +313,7 @@ mod tests {
                         sink.room = then;
                         out.flush(&mut sink).unwrap();
                         assert!(out.has_moved());
+                        check(&out, &sink);
                     }
                     assert_eq!(sink.taken, whole, "{wire:?}: {first} bytes, then {then}");
                     assert!(out.rest.is_none());

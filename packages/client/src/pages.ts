@@ -1,0 +1,32 @@
+// Topics by pages of the log: what a poll reads, and what comes before a topic joins others on a stream.
+
+import type { Entry } from './api.js'
+import type { Engine } from './engine.js'
+import { entryOf } from './entry.js'
+import { Flow } from './flow.js'
+import type { Json } from './net.js'
+import type { Sub } from './sub.js'
+
+/** Entries in a page of catching up. */
+const PAGE = '1000'
+
+/** Passes on a page. */
+export function take(flow: Flow, page: Json, isFirst: boolean): void {
+  if (isFirst || page.continuity === 'gap') flow.attached(page)
+  page.entries.map(entryOf).forEach((entry: Entry) => flow.entry(entry))
+}
+
+/** Brings topics as far as the log is now, by pages, those at one place together. */
+export async function catchUp(engine: Engine, late: Sub[], signal: AbortSignal): Promise<void> {
+  for (const place of new Set(late.map((sub) => sub.place))) {
+    const subs = new Map(late.filter((sub) => sub.place === place).map((sub) => [sub.topic, sub]))
+    for (let isFirst = true, isMore = true; isMore; isFirst = false) {
+      const flow = new Flow(subs)
+      const page = await engine.net.json(`/events?${flow.query({ limit: PAGE })}`, { signal })
+      take(flow, page, isFirst)
+      isMore = page.more
+      if (isMore) for (const sub of subs.values()) sub.moveTo(page.cursor)
+      else flow.beat(page.cursor)
+    }
+  }
+}
