@@ -43,7 +43,7 @@ guard:            ## instructions of the hot paths, counted by valgrind, beside 
 guard-update:     ## makes what is counted now the baseline
 	node scripts/guard/guard.mjs --update
 
-browser: build    ## the built binary in a real browser
+browser: build    ## the built binary in real browsers, Chromium and Firefox
 	npm test --workspace packages/browser-tests
 
 proxies: build    ## the built binary behind real proxies, and the snippets of docs/proxies.md
@@ -62,7 +62,7 @@ audit:            ## known vulnerabilities (fetches the advisory database)
 bench-peers:      ## Tidewire beside its peers, some 12 minutes: docs/performance.md
 	node bench/run.mjs
 
-needs:            ## install what the tests need: a C compiler, valgrind, Chromium, npm packages
+needs:            ## install what the tests need: a C compiler, valgrind, Chromium, Firefox, npm packages
 	scripts/install-test-needs.sh
 
 clean:            ## remove what was built
