@@ -14,7 +14,7 @@ type App = {
 
 const query = new URLSearchParams(location.search)
 const live = connect<App>(query.get('server') ?? 'http://127.0.0.1:4000')
-const { useLatest, useList, useSend, useStatus, useStream, useTopic } = hooks(live)
+const { useList, useSend, useStatus, useStream, useTopic } = hooks(live)
 const me = query.get('name') ?? 'Ana'
 
 function Status() {
@@ -23,9 +23,9 @@ function Status() {
 }
 
 function Notifications() {
-  const latest = useLatest(`notifications/${me}`, 'task.assigned')
+  const { entries } = useList(`notifications/${me}`, { event: 'task.assigned', limit: 3 })
   useTopic(`notifications/${me}`, 'task.assigned', ({ task }) => (document.title = `New: ${task}`))
-  return <p>{latest ? `You were given “${latest.task}”.` : 'Nothing new.'}</p>
+  return <ul aria-label="Notifications">{entries.map(({ id, data }) => <li key={id}>You were given “{data.task}”.</li>)}</ul>
 }
 
 function Chat() {

@@ -17,8 +17,8 @@ interface Server {
   publish(topic: string, data: unknown, options?: { event: string }): Promise<{ id: string }>
   log(topic: string): Promise<{ id: string; data: any }[]>
 }
-const harness: string = new URL('../../../browser-tests/harness.mjs', import.meta.url).href
-const Servers: Promise<{ start(t: TestContext): Promise<Server> }> = import(harness).then((found) => found.Server)
+const module: string = new URL('../../../browser-tests/server.mjs', import.meta.url).href
+const Servers: Promise<{ start(t: TestContext): Promise<Server> }> = import(module).then((found) => found.Server)
 
 const { Tidewire, useList, useLatest, useSend, useStatus, useStream, useTopic } = hooks<App>()
 
@@ -129,7 +129,7 @@ test('a stream is whole after a remount in its middle and a killed server', { ti
   await first.unmount()
   await say('a ')
   const at = await mount(view)
-  await until('they are there again', () => at.text === 'Once upon a ').catch((e) => { throw new Error(e.message + at.text) })
+  await until('they are there again', () => at.text === 'Once upon a ')
   await server.kill()
   await server.start()
   await say('time')
