@@ -106,6 +106,12 @@ impl Features {
         self.declared.iter().map(|(name, feature)| (name.as_str(), feature))
     }
 
+    /// What an undeclared feature is taken for, if it is let in.
+    #[must_use]
+    pub fn undeclared(&self) -> Option<&Feature> {
+        self.undeclared.as_ref()
+    }
+
     /// Are undeclared features let in?
     #[must_use]
     pub fn is_open(&self) -> bool {

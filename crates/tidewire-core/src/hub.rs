@@ -229,6 +229,13 @@ impl Hub {
         &self.inner.features
     }
 
+    /// Does somebody read a topic of this feature, with what is kept or with what is only passed on?
+    /// Looks at every topic that is read.
+    #[must_use]
+    pub fn is_read(&self, feature: &str, is_kept: bool) -> bool {
+        self.lane(is_kept).is_read(feature)
+    }
+
     /// The bounds.
     #[must_use]
     pub fn limits(&self) -> &Limits {

@@ -40,6 +40,7 @@
 //! | `page` | the live page of `tidewire dev` |
 //! | `serve` `activity` `io` `tls` | the listener, its limits, and the way out |
 //! | `app` `answer` `query` `wire` | what the doors share |
+//! | `reload` | other settings for a server that runs |
 //! | `handover` `places` | connections that doors take over; how many there may be |
 //! | `sweep` | many plain sockets without a task for any of them |
 //! | `guard` | in tests only: what `make guard` counts the instructions of |
@@ -61,6 +62,7 @@ mod page;
 mod places;
 mod publish;
 mod query;
+mod reload;
 mod routes;
 mod serve;
 mod socket;
@@ -73,10 +75,11 @@ pub mod token;
 mod wire;
 
 pub use config::Settings;
+pub use reload::Reloaded;
 pub use tidewire::{Builder, StartError, Tidewire};
 pub use tidewire_core::{
-    Action, Credential, Feature, Features, Filter, Gate, Grant, Hub, Limits, Log, MemoryLog,
-    OpenGate, Peer, PublishError, Published, Refusal, Session, clock,
+    Action, Credential, CurrentFeatures, Feature, Features, Filter, Gate, Grant, Hub, Limits, Log,
+    MemoryLog, OpenGate, Peer, PublishError, Published, Refusal, Session, clock,
 };
 pub use tidewire_proto::{
     After, Code, Continuity, Cursor, Data, Entry, EventType, Gap, GapReason, Key, Message, Stored,

@@ -71,6 +71,8 @@ struct Open {
     app: App,
     session: Session,
     hello: String,
+    /// Which plan the hello names.
+    told: u32,
     guard: StreamGuard,
 }
 
@@ -81,14 +83,17 @@ async fn begin(app: &App, query: &Query, headers: &HeaderMap) -> Result<Open, Wi
     let kept = begun.iter().find(|begun| begun.at.is_some());
     let nothing_kept = Begun { continuity: Continuity::New, at: None };
     let Begun { continuity, at } = *kept.unwrap_or(&nothing_kept);
+    let plan = app.plan();
     let hello = sse::hello_frame(&sse::Hello {
         connection: &app.connection_name(),
         beat_ms: app.hub.limits().beat_interval.as_millis() as u64,
         retry_ms: app.retry().as_millis() as u64,
+        plan: &plan.tag,
         continuity,
         at,
     });
-    Ok(Open { app: app.clone(), session, hello, guard: app.stream_guard() })
+    let (app, told, guard) = (app.clone(), plan.number, app.stream_guard());
+    Ok(Open { app, session, hello, told, guard })
 }
 
 /// Will the same request do later?
@@ -117,11 +122,11 @@ fn stream_on(taken: Taken, begun: Open, wire: Wire) {
     let Taken { stream, head, place, sweep, .. } = taken;
     match (stream, sweep) {
         (Connection::Plain(stream), Some(sweep)) => {
-            let Open { session, hello, guard, .. } = begun;
+            let Open { session, hello, told, guard, .. } = begun;
             let first = [head, wire.event(&hello)].concat().into();
             // What else the peer sent is passed over: there is no other answer on this connection.
             let input = bytes::BytesMut::new();
-            sweep.receive(Arrival { stream, wire, session, first, input, place, guard });
+            sweep.receive(Arrival { stream, wire, session, first, input, told, place, guard });
         }
         (stream, _) => {
             // Boxed, because a future that holds it holds it twice.

@@ -15,6 +15,7 @@
 //! | `shard` | the loop of one thread |
 //! | `conn` | one socket: what it keeps, and what goes out |
 //! | `talk` | what a WebSocket's peer says, and how a socket ends |
+//! | `reload` | telling all of them that the plan is another |
 //! | `topics` | who of the shard reads which topic |
 //! | `chunk` | frames one after another, and where a cut falls |
 //! | `memo` | what was put together for one, for the others at its place |
@@ -41,7 +42,7 @@ use tidewire_core::Session;
 use tokio::{net::TcpStream, runtime::Handle, sync::watch};
 
 use crate::{
-    app::{App, StreamGuard, left},
+    app::{App, StreamGuard, left, reloaded},
     places::Place,
     wire::Wire,
 };
@@ -52,6 +53,7 @@ mod conn;
 mod guard;
 mod memo;
 mod poller;
+mod reload;
 mod shard;
 mod talk;
 #[cfg(test)]
@@ -72,6 +74,8 @@ pub(crate) struct Arrival {
     pub(crate) first: Bytes,
     /// What the peer has sent already.
     pub(crate) input: BytesMut,
+    /// Which plan its first words named.
+    pub(crate) told: u32,
     pub(crate) place: Place,
     pub(crate) guard: StreamGuard,
 }
@@ -106,6 +110,7 @@ struct Arrived {
     session: Session,
     first: Bytes,
     input: BytesMut,
+    told: u32,
     place: Place,
     guard: StreamGuard,
 }
@@ -137,25 +142,34 @@ impl Sweep {
             thread::Builder::new().name(format!("tidewire-{number}")).spawn(run)?;
             shards.inboxes.push(inbox);
         }
-        let (mut leaving, wakeups) =
-            (app.leaving.subscribe(), shards.inboxes.iter().map(|inbox| Arc::clone(&inbox.wakeup)));
-        let wakeups: Vec<_> = wakeups.collect();
+        let (mut leaving, mut plan) = (app.leaving.subscribe(), app.plan.subscribe());
+        let wakeups: Vec<_> =
+            shards.inboxes.iter().map(|inbox| Arc::clone(&inbox.wakeup)).collect();
         tokio::spawn(async move {
-            left(&mut leaving).await;
-            wakeups.into_iter().for_each(Wakeup::wake);
+            // What the others hear from the runtime, the shards' threads hear so.
+            loop {
+                let has_left = tokio::select! {
+                    () = left(&mut leaving) => true,
+                    () = reloaded(&mut plan) => false,
+                };
+                wakeups.iter().for_each(Wake::wake_by_ref);
+                if has_left {
+                    return;
+                }
+            }
         });
         Ok(Self(Arc::new(shards)))
     }
 
     /// Takes a socket in.
     pub(crate) fn receive(&self, arrival: Arrival) {
-        let Arrival { stream, wire, session, first, input, place, guard } = arrival;
+        let Arrival { stream, wire, session, first, input, told, place, guard } = arrival;
         // It leaves the runtime that accepted it; the shard's own set watches it from now on.
         let stream = match stream.into_std() {
             Ok(stream) => stream,
             Err(error) => return tracing::warn!(%error, "a socket could not be handed over"),
         };
-        let arrived = Arrived { wire, session, first, input, place, guard };
+        let arrived = Arrived { wire, session, first, input, told, place, guard };
         let turn = self.0.turn.fetch_add(1, Ordering::Relaxed) % self.0.inboxes.len();
         let in_turn = self.0.inboxes.iter().cycle().skip(turn).take(self.0.inboxes.len());
         // A shard that has ended, which none should before the others, takes nobody in.

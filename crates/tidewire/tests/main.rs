@@ -16,6 +16,7 @@ mod limits;
 mod no_loss;
 mod order;
 mod origins;
+mod reload;
 mod slow_reader;
 mod support;
 mod sweep;

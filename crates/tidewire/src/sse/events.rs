@@ -15,7 +15,8 @@ use tokio::{
 
 use super::Open;
 use crate::{
-    app::{App, StreamGuard, access_ended, expired, left, restarting},
+    app::{App, StreamGuard, access_ended, expired, left, reloaded, restarting},
+    manifest::Plan,
     wire::Wire,
 };
 
@@ -28,6 +29,8 @@ pub(super) struct EventStream {
     session: Session,
     wire: Wire,
     leaving: watch::Receiver<bool>,
+    plan: watch::Receiver<Arc<Plan>>,
+    told: u32,
     hello: Option<Bytes>,
     batch: VecDeque<Arc<Framed>>,
     beat_at: Instant,
@@ -37,14 +40,20 @@ pub(super) struct EventStream {
 
 enum Happened {
     News(News),
+    Reloaded,
     Beat,
     End(WireError, Duration),
 }
 
 impl EventStream {
     pub(super) fn new(open: Open, wire: Wire) -> Self {
-        let Open { app, session, hello, guard } = open;
+        let Open { app, session, hello, told, guard } = open;
+        let mut plan = app.plan.subscribe();
+        // There may have been a reload since the hello was made.
+        plan.mark_changed();
         Self {
+            plan,
+            told,
             leaving: app.leaving.subscribe(),
             beat_at: Instant::now() + app.hub.limits().beat_interval,
             _guard: guard,
@@ -71,6 +80,7 @@ impl EventStream {
             } else if self.batch.is_empty() {
                 match self.happen().await {
                     Happened::News(news) => self.take_news(news),
+                    Happened::Reloaded => self.tell_plan(),
                     Happened::Beat => self.wire.beat(self.session.cursor()),
                     Happened::End(error, slot) => {
                         self.ended = true;
@@ -88,13 +98,14 @@ impl EventStream {
     }
 
     async fn happen(&mut self) -> Happened {
-        let Self { app, session, leaving, beat_at, .. } = self;
+        let Self { app, session, leaving, plan, beat_at, .. } = self;
         // What is read while news are awaited: the peer of a stream never changes.
         let peer = Arc::clone(session.peer());
         tokio::select! {
             biased;
             () = left(leaving) => Happened::End(restarting(), app.restart_slot()),
             () = access_ended(app, &peer) => Happened::End(expired(), app.retry()),
+            () = reloaded(plan) => Happened::Reloaded,
             news = session.next() => match news {
                 Ok(news) => Happened::News(news),
                 Err(error) => {
@@ -104,6 +115,15 @@ impl EventStream {
             },
             () = sleep_until(*beat_at) => Happened::Beat,
         }
+    }
+
+    /// The plan, if it is another than the one that was told last.
+    fn tell_plan(&mut self) -> Bytes {
+        let plan = Arc::clone(&self.plan.borrow_and_update());
+        if std::mem::replace(&mut self.told, plan.number) == plan.number {
+            return Bytes::new();
+        }
+        self.wire.plan(&plan.tag, self.app.plan_slot())
     }
 
     fn take_news(&mut self, news: News) -> Bytes {

@@ -66,6 +66,7 @@ impl Swept {
             session,
             first: Bytes::from_static(FIRST),
             input: BytesMut::new(),
+            told: 0,
             place: place.expect("there is room"),
             guard: self.bed.app.stream_guard(),
         }

@@ -17,6 +17,7 @@ use super::{
     conn::{Conn, Key, Outbox, Phase},
     memo::Memos,
     poller::{Poller, Readiness},
+    reload::Reload,
     talk::{End, Talk},
     timers::ticks,
     topics::{Topics, Visit},
@@ -43,6 +44,7 @@ pub(super) struct Shard {
     pub(super) runtime: Handle,
     leaving: watch::Receiver<bool>,
     is_leaving: bool,
+    pub(super) reload: Reload,
     pub(super) poller: Poller,
     pub(super) topics: Topics,
     pub(super) wheel: Wheel<Key>,
@@ -79,6 +81,7 @@ impl Shard {
         Ok(Self {
             leaving: app.leaving.subscribe(),
             is_leaving: false,
+            reload: Reload::new(&app),
             poller: Poller::new(Arc::clone(&inbox.wakeup))?,
             topics: Topics::new(waker),
             inbox,
@@ -126,6 +129,7 @@ impl Shard {
     pub(super) fn round(&mut self) -> bool {
         self.now = self.started.elapsed().as_millis() as u64 / TICK_MS;
         let (arrivals, done) = self.inbox.take();
+        self.notice_reload();
         for (stream, arrived) in arrivals {
             self.arrive(stream, arrived);
         }
@@ -155,9 +159,11 @@ impl Shard {
         }
         self.topics.begin_walks();
         self.sweep();
+        self.walk_reload();
         self.start_reads();
         let may_read = !self.wanting_past.is_empty() && self.reads < READS_MAX;
-        may_read || !self.ready.is_empty() || !self.topics.is_quiet()
+        let is_swept = self.topics.is_quiet() && !self.reload.is_under_way();
+        may_read || !self.ready.is_empty() || !is_swept
     }
 
     pub(super) fn conn(&mut self, key: Key) -> Option<&mut Conn> {
@@ -173,7 +179,7 @@ impl Shard {
     }
 
     fn arrive(&mut self, stream: TcpStream, arrived: Arrived) {
-        let Arrived { wire, session, first, input, place, guard } = arrived;
+        let Arrived { wire, session, first, input, told, place, guard } = arrived;
         self.generation = self.generation.wrapping_add(1);
         let beat_at = self.now + self.beat;
         let talk = (!input.is_empty()).then(|| Talk::new(self.app.hub.limits(), input));
@@ -185,6 +191,7 @@ impl Shard {
         vacant.insert(Conn {
             stream,
             generation: key.generation,
+            told,
             wire,
             phase: Phase::Open,
             silent_beats: 0,
@@ -308,6 +315,7 @@ impl Shard {
 
     /// Tells the peer what there is to tell.
     pub(super) fn step(&mut self, key: Key) {
+        self.tell_plan(key);
         for _ in 0..STEPS {
             let Self { conns, news, .. } = self;
             let Some(conn) = conns.get_mut(key.index as usize) else { return };
@@ -521,6 +529,6 @@ impl Shard {
     }
 }
 
-fn key(index: usize, conn: &Conn) -> Key {
+pub(super) fn key(index: usize, conn: &Conn) -> Key {
     Key { index: index as u32, generation: conn.generation }
 }

@@ -20,6 +20,9 @@ use tokio::sync::watch;
 use super::{Arrived, Ends, Inbox, Items, poller::Wakeup, shard::Shard};
 use crate::{guard::Bed, places::Places, wire::Wire};
 
+mod slow;
+mod told;
+
 /// A hub with memory logs.
 pub(super) struct World(Hub);
 
@@ -92,6 +95,7 @@ fn arrived(bed: &Bed) -> Arrived {
         session: bed.reader(&topic),
         first: Bytes::new(),
         input: BytesMut::new(),
+        told: 0,
         place: Places::enter(&Arc::default(), Ipv4Addr::LOCALHOST.into(), limits).unwrap(),
         guard: bed.app.stream_guard(),
     }
