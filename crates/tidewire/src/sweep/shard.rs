@@ -491,7 +491,11 @@ impl Shard {
                     Ok(()) => {
                         self.news = *news;
                         self.tell(key);
-                        self.make_ready(key);
+                        // One that takes no more is served when its socket says that there is room,
+                        // or the log would be read for it again and again.
+                        if self.conn(key).is_some_and(|conn| conn.out.is_free()) {
+                            self.make_ready(key);
+                        }
                     }
                     Err(error) => {
                         tracing::error!(%error, "a reader ends because the log cannot be read");

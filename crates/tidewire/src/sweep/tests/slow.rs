@@ -90,3 +90,13 @@ impl Slow {
         panic!("only {entries} entries came");
     }
 }
+
+/// Wherever the last write was cut, in the middle of a frame or between two, the log is read for it
+/// again only when there is room.
+#[test]
+fn who_is_far_behind_and_takes_nothing_lets_its_shard_rest() {
+    for bytes in (4 * 1024..12 * 1024).step_by(512) {
+        // Works until the shard rests.
+        Slow::new(bytes).fill();
+    }
+}
