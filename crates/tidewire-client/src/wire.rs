@@ -398,11 +398,13 @@ mod tests {
                     retry_after: Some(Duration::from_millis(700)),
                 }),
             ),
+            (ws::plan("45c48cce2e2d7fbd", 7), Said::Unknown),
             (r#"{"something":{"new":1}}"#.to_owned(), Said::Unknown),
         ] {
             assert_eq!(said(&text).unwrap(), expected, "{text}");
         }
-        let Said::Hello(hello) = said(&ws::hello("c1", 20_000, 1_500)).unwrap() else { panic!() };
+        let hello = ws::hello("c1", 20_000, 1_500, "8f14e45fceea167a");
+        let Said::Hello(hello) = said(&hello).unwrap() else { panic!() };
         assert_eq!(hello.connection.as_deref(), Some("c1"));
         assert_eq!((hello.beat.as_secs(), hello.retry), (20, Some(Duration::from_millis(1_500))));
     }
