@@ -58,6 +58,8 @@ pub(super) enum Phase {
 pub(super) struct Conn {
     pub(super) stream: TcpStream,
     pub(super) generation: u32,
+    /// Which plan it was told last.
+    pub(super) told: u32,
     pub(super) wire: Wire,
     pub(super) phase: Phase,
     /// Beats since the peer was heard.
@@ -219,6 +221,12 @@ impl Outbox {
         Ok(())
     }
 
+    /// What waits here.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.rest.iter().flat_map(|rest| rest.0.iter()).map(|(bytes, _)| bytes.len()).sum()
+    }
+
     /// Writes until the socket takes no more; only its refusal says so.
     fn write(&mut self, sink: &mut impl Write, bytes: &[u8]) -> Result<usize, Gone> {
         let mut sent = 0;
@@ -302,12 +310,7 @@ mod tests {
                         done += out.deliver(&mut sink, wire, &chunk).unwrap();
                         check(&out, &sink);
                         while !out.is_free() {
-                            let held: usize = out
-                                .rest
-                                .iter()
-                                .flat_map(|rest| rest.0.iter())
-                                .map(|(bytes, _)| bytes.len())
-                                .sum();
+                            let held = out.held_bytes();
                             assert!(held <= 6 + wire.entry(&entries[1]).len(), "{held}");
                             sink.room = then;
                             out.flush(&mut sink).unwrap();
