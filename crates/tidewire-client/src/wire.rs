@@ -443,7 +443,8 @@ mod tests {
         ] {
             assert_eq!(said(&text).unwrap(), expected, "{text}");
         }
-        let Said::Hello(hello) = said(&ws::hello("c1", 20_000, 1_500)).unwrap() else { panic!() };
+        let hello = ws::hello("c1", 20_000, 1_500, "8f14e45fceea167a");
+        let Said::Hello(hello) = said(&hello).unwrap() else { panic!() };
         assert_eq!(hello.connection.as_deref(), Some("c1"));
         assert_eq!((hello.beat.as_secs(), hello.retry), (20, Some(Duration::from_millis(1_500))));
     }

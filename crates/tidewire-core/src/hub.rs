@@ -10,7 +10,7 @@ use tidewire_proto::{After, Code, Continuity, Cursor, Message, Stored, Topic, Wi
 use tokio::task::JoinHandle;
 
 use crate::{
-    feature::{Feature, Features},
+    feature::{CurrentFeatures, Feature, Features},
     framed::Framed,
     gate::{Gate, Peer},
     lane::Lane,
@@ -29,7 +29,7 @@ pub struct Hub {
 struct Inner {
     kept: Arc<Lane>,
     passing: Arc<Lane>,
-    features: Arc<Features>,
+    features: CurrentFeatures,
     limits: Arc<Limits>,
     followers: [JoinHandle<()>; 2],
 }
@@ -123,9 +123,10 @@ impl Hub {
     pub fn new(
         kept: Arc<dyn Log>,
         passing: Arc<dyn Log>,
-        features: Arc<Features>,
+        features: impl Into<CurrentFeatures>,
         limits: Limits,
     ) -> Self {
+        let features = features.into();
         let limits = Arc::new(limits);
         let kept = Arc::new(Lane::new(kept, true, Arc::clone(&limits)));
         let passing = Arc::new(Lane::new(passing, false, Arc::clone(&limits)));
@@ -216,10 +217,23 @@ impl Hub {
         })
     }
 
-    /// The features, as the config declares them.
+    /// The features, as the config declares them now.
     #[must_use]
-    pub fn features(&self) -> &Features {
+    pub fn features(&self) -> Arc<Features> {
+        Arc::clone(&self.inner.features.load())
+    }
+
+    /// Where the features in force come from, for who replaces them.
+    #[must_use]
+    pub fn current_features(&self) -> &CurrentFeatures {
         &self.inner.features
+    }
+
+    /// Does somebody read a topic of this feature, with what is kept or with what is only passed on?
+    /// Looks at every topic that is read.
+    #[must_use]
+    pub fn is_read(&self, feature: &str, is_kept: bool) -> bool {
+        self.lane(is_kept).is_read(feature)
     }
 
     /// The bounds.
@@ -242,7 +256,7 @@ impl Hub {
     /// Does the topic's feature keep anything?
     pub(crate) fn is_kept(&self, topic: &Topic) -> Result<bool, UnknownFeature> {
         let unknown = || UnknownFeature(topic.feature().to_owned());
-        self.inner.features.of(topic).map(Feature::is_kept).ok_or_else(unknown)
+        self.inner.features.load().of(topic).map(Feature::is_kept).ok_or_else(unknown)
     }
 
     fn check_sizes(&self, batch: &[Message]) -> Result<(), PublishError> {
