@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use http::{HeaderMap, header};
 use tidewire_core::{
     Credential, Gate, Hub, Peer,
@@ -42,8 +43,8 @@ pub(crate) struct Parts {
     pub(crate) prefix: String,
     /// Is this `tidewire dev`: the live page and the echo socket are there.
     pub(crate) dev: bool,
-    /// The keys of programs, whatever else the gate takes: whoever shows one may read the metrics.
-    pub(crate) keys: ApiKeys,
+    /// Whoever shows one of these may read the metrics.
+    pub(crate) keys: ArcSwap<ApiKeys>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
 }
@@ -225,7 +226,7 @@ mod tests {
         };
         let hub = Hub::new(log(), log(), Arc::clone(&features), limits.clone());
         let (gate, origins, prefix) = (Arc::new(OpenGate), Origins::default(), "/v1".to_owned());
-        let keys = ApiKeys::default();
+        let keys = ArcSwap::default();
         App::new(Parts { hub, gate, origins, prefix, dev: true, keys, clock, random })
     }
 

@@ -2,6 +2,7 @@
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use tidewire_core::{
     Gate, Hub, Log, MemoryLog, OpenGate,
@@ -141,7 +142,7 @@ impl Builder {
             origins: settings.origins.clone(),
             prefix: settings.prefix.clone(),
             dev,
-            keys: ApiKeys::new(&settings.auth.keys),
+            keys: ArcSwap::from_pointee(ApiKeys::new(&settings.auth.keys)),
             clock,
             random,
         });

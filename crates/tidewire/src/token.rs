@@ -21,6 +21,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jsonwebtoken::{DecodingKey, Header, Validation};
+use subtle::{Choice, ConstantTimeEq};
 use tidewire_core::{Action, Credential, Gate, Limits, Peer, Refusal, clock::Clock};
 use tidewire_proto::Topic;
 
@@ -37,7 +38,7 @@ pub struct TokenGate {
     audience: String,
     leeway: Duration,
     token_bytes_max: usize,
-    programs: ApiKeys,
+    programs: Vec<Program>,
     clock: Arc<dyn Clock>,
 }
 
@@ -46,6 +47,12 @@ enum Keys {
     None,
     One(DecodingKey),
     Set(Arc<Jwks>),
+}
+
+/// A program that has an API key. Only the hash is kept.
+struct Program {
+    hash: blake3::Hash,
+    peer: Arc<Peer>,
 }
 
 /// A key that cannot be used with its algorithm.
@@ -84,15 +91,36 @@ impl TokenGate {
                 Keys::Set(Arc::new(set.map_err(|error| KeyError::Client(error.to_string()))?))
             }
         };
+        let programs = auth.keys.iter().map(|key| Program {
+            hash: blake3::hash(key.key.reveal().as_bytes()),
+            peer: Arc::new(Peer {
+                subject: Some(format!("key:{}", key.name)),
+                expires_at_ms: None,
+                grant: key.grant.clone(),
+            }),
+        });
         Ok(Self {
             algorithm: auth.algorithm,
             keys,
             audience: auth.audience.clone(),
             leeway: auth.leeway,
             token_bytes_max: limits.token_bytes_max,
-            programs: ApiKeys::new(&auth.keys),
+            programs: programs.collect(),
             clock,
         })
+    }
+
+    /// The program whose key this is. Takes the same time for every key, right or wrong.
+    fn program(&self, bearer: &str) -> Option<Arc<Peer>> {
+        let hash = blake3::hash(bearer.as_bytes());
+        let mut found = None;
+        for program in &self.programs {
+            let same: Choice = program.hash.as_bytes().ct_eq(hash.as_bytes());
+            if bool::from(same) {
+                found = Some(program.peer.clone());
+            }
+        }
+        found
     }
 
     async fn token(&self, token: &str) -> Result<Arc<Peer>, Refusal> {
@@ -167,7 +195,7 @@ impl Gate for TokenGate {
             );
             return Err(Refusal::unauthenticated(why));
         }
-        match self.programs.program(bearer) {
+        match self.program(bearer) {
             Some(peer) => Ok(peer),
             None => self.token(bearer).await,
         }
