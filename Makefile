@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := menu
 .NOTPARALLEL:
-.PHONY: menu dev test build lint fmt clippy unit tasks doc arrows guard guard-update browser proxies deny audit bench-peers needs clean
+.PHONY: menu dev test build lint fmt clippy unit tasks doc arrows guard guard-update packages browser proxies deny audit bench-peers needs clean
 
 menu:             ## list this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,7 +11,7 @@ dev:              ## build and run `tidewire dev`: a server on this machine, wit
 	@scripts/install-build-needs.sh
 	cargo run --locked --release --bin tidewire -- dev
 
-test: needs lint doc build unit tasks guard browser proxies  ## everything that CI checks, from a clean clone
+test: needs lint doc build unit tasks guard packages browser proxies  ## everything that CI checks, from a clean clone
 
 build:            ## the binary, unoptimised: target/debug/tidewire
 	cargo build --locked --bin tidewire
@@ -42,6 +42,11 @@ guard:            ## instructions of the hot paths, counted by valgrind, beside 
 
 guard-update:     ## makes what is counted now the baseline
 	node scripts/guard/guard.mjs --update
+
+packages: build   ## the TypeScript client and the React hooks: types, tests, how many bytes they are
+	npm run build --workspace packages/client --workspace packages/react
+	npm run size --workspace packages/client --workspace packages/react
+	npm test --workspace packages/client --workspace packages/react
 
 browser: build    ## the built binary in real browsers, Chromium and Firefox
 	npm test --workspace packages/browser-tests

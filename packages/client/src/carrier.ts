@@ -127,7 +127,7 @@ export abstract class Carrier implements Carries {
   async #verify(why: string): Promise<void> {
     const abort = this.#abort
     const isThere = await this.check().catch(() => false)
-    if (abort !== this.#abort) return
+    if (abort?.signal.aborted) return
     this.#stopWatching?.()
     this.#stopWatching = undefined
     if (isThere) this.heard()

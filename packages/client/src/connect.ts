@@ -63,8 +63,8 @@ function topicOf(engine: Engine, name: string, { after = 'now', load }: TopicOpt
   let stop: Off | undefined
 
   const tell = (event: string, data: unknown, meta?: Meta): void => {
-    for (const [wanted, listener] of [...listeners.values()]) {
-      if (wanted === event || (wanted === '*' && meta)) guarded(() => listener(data as never, meta as never))
+    for (const [id, [wanted, listener]] of [...listeners]) {
+      if (listeners.has(id) && (wanted === event || (wanted === '*' && meta))) guarded(() => listener(data as never, meta as never))
     }
   }
   const reader = {
@@ -73,7 +73,7 @@ function topicOf(engine: Engine, name: string, { after = 'now', load }: TopicOpt
       tell('tidewire.seam', seam)
       if (load && seam.continuity === 'gap') Promise.resolve(seam.gap).then(load).catch(failed)
     },
-    refused: (error: Refusal) => tell('tidewire.refused', error),
+    refused: (error: Refusal) => error.code === 'closed' || tell('tidewire.refused', error),
   }
 
   return {
@@ -93,7 +93,7 @@ function topicOf(engine: Engine, name: string, { after = 'now', load }: TopicOpt
     events: (options?: EventsOptions) => entriesOf(engine, name, options),
     async history({ after = 'start', limit = 100, signal } = {}): Promise<Page> {
       const query = new URLSearchParams({ topic: name, after, limit: `${limit}` })
-      const { entries, cursor, more, continuity, gap } = await engine.ask(`/events?${query}`, { signal }).catch((error: unknown) => {
+      const { entries, cursor, more, continuity, gap } = await engine.page(`${query}`, { signal }).catch((error: unknown) => {
         throw error instanceof TidewireError ? error : new TidewireError({ code: 'aborted', message: 'given up', next: 'give_up' })
       })
       return { entries: entries.map(entryOf), cursor, more, seam: { continuity, ...(gap && { gap }) } }

@@ -88,7 +88,7 @@ export class Engine {
     if (!sub) this.subs.set(topic, (sub = new Sub(topic, this.#isKept(topic))))
     sub.join(reader, after)
     this.assign()
-    sub.carrier?.touch()
+    if (sub.isStale) sub.carrier?.touch()
     return () => {
       sub.leave(reader)
       this.env.after(this.options.lingerMs ?? 200, () => {
@@ -111,11 +111,11 @@ export class Engine {
     return this.planned(topic) === 'ws' ? this.carriers.ws?.publish(topic, event, data, key) : undefined
   }
 
-  /** Asks once more with a new token, if the first was refused. */
-  async ask(path: string, call?: Call): Promise<Json> {
-    return this.net.json(path, call).catch((error: Loss) => {
+  /** A page; asks once more with a new token, if the first was refused. */
+  async page(query: string, call?: Call): Promise<Json> {
+    return this.net.page(query, call).catch((error: Loss) => {
       if (error.next !== 'refresh_token' || !this.net.forget()) throw error
-      return this.net.json(path, call)
+      return this.net.page(query, call)
     })
   }
 
@@ -220,6 +220,8 @@ export class Engine {
     const degraded = [...this.subs.values()].find((sub) => sub.carrier && sub.carrier.name !== this.planned(sub.topic))
     const refused = [...this.subs.values()].find((sub) => sub.refusal)?.refusal
     const status = this.isClosed ? { state: 'closed' as const, why: 'close() was called' } : worst && worst.subs.size ? worst.status : refused ? { state: 'refused' as const, why: refused.message } : carriers[0]!.status
+    // Between two carriers nobody is idle.
+    if (status.state === 'idle' && this.subs.size) return
     const next = { ...status, next: STATES[status.state], ...(degraded && this.plan && { degradedFrom: this.planned(degraded.topic) }) }
     this.isShown(next)
   }
@@ -244,14 +246,15 @@ export class Engine {
   close(): void {
     this.isClosed = true
     this.relay?.end()
+    const closed = new Loss('closed', 'close() was called', 'give_up')
+    for (const sub of this.subs.values()) sub.refuse(closed)
     this.subs.clear()
     this.each((carrier) => {
       carrier.subs.clear()
-      carrier.end(new Loss('closed', 'close() was called', 'give_up'))
+      carrier.end(closed)
       carrier.hurry()
     })
     this.#rest()
-    this.reconnect()
     this.changed()
   }
 

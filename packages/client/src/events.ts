@@ -39,7 +39,7 @@ export function entriesOf(engine: Engine, topic: string, { after = 'start', unti
       wake()
     },
     refused(refusal: Refusal): void {
-      error = refusal
+      if (!engine.isClosed) error = refusal
       finish()
     },
   }

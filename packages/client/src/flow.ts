@@ -26,12 +26,12 @@ export class Flow {
 
   attached({ continuity, gap, at }: { continuity: string; gap?: Gap | undefined; at?: string | undefined }): void {
     const seam = { continuity, ...(gap && { gap }) } as Seam
-    if (gap && gap.reason !== 'trimmed') this.#last = gap.oldest
+    if (gap && gap.reason !== 'trimmed') this.#last = at
     for (const sub of this.subs.values()) {
       const here = cursorOf(sub.place)
       // Retention took nothing of a topic that had come further.
       const isWhole = gap?.reason === 'trimmed' && here && !isAfter(gap.oldest, here)
-      sub.attached(sub.isKept ? (isWhole ? { continuity: 'resumed' } : seam) : { continuity: 'new' }, at, this.#wants.get(sub))
+      sub.attached(sub.isKept ? (isWhole ? { continuity: 'resumed' } : seam) : { continuity: 'new' }, at, this.#wants.get(sub), this.after === 'now')
     }
   }
 

@@ -85,7 +85,7 @@ export class Net {
 
   /** Asks, and gives the head of an answer that is a success; its body ends with `signal`. */
   stream(path: string, call?: Call): Promise<Response> {
-    return this.#ask(path, call, async (response) => response)
+    return this.#ask(path, call)
   }
 
   /** Asks, and gives the whole answer as JSON; nothing for one without a body. */
@@ -100,9 +100,17 @@ export class Net {
     })
   }
 
-  async #ask<T>(path: string, { method = 'GET', body, headers = {}, signal, ms = 10_000 }: Call = {}, use: (response: Response) => Promise<T>): Promise<T> {
+  /** A page of entries. */
+  async page(query: string, call?: Call): Promise<Json> {
+    const page = await this.json(`/events?${query}`, call)
+    if (!Array.isArray(page?.entries)) throw new Loss('foreign', '/events answers with no page: is this a Tidewire server?')
+    return page
+  }
+
+  async #ask<T>(path: string, { method = 'GET', body, headers = {}, signal, ms = 10_000 }: Call = {}, use?: (response: Response) => Promise<T>): Promise<T> {
     const { env } = this
     if (this.hasToken) headers = { ...headers, Authorization: `Bearer ${await this.token()}` }
+    let isOver = true
     const abort = new AbortController()
     const pass = (): void => abort.abort(signal!.reason)
     if (signal?.aborted) pass()
@@ -115,13 +123,16 @@ export class Net {
       const response = await env.fetch(this.base + path, init)
       this.rtt = env.now() - begun
       if (!response.ok) throw await this.#refusal(response)
-      return await use(response)
+      if (use) return await use(response)
+      // The signal goes on to end the body.
+      isOver = false
+      return response as T
     } catch (error) {
-      signal?.removeEventListener('abort', pass)
       if (abort.signal.aborted) throw abort.signal.reason
       throw error instanceof Loss ? error : unreachable(error)
     } finally {
       stop()
+      if (isOver) signal?.removeEventListener('abort', pass)
     }
   }
 

@@ -22,7 +22,7 @@ export async function catchUp(engine: Engine, late: Sub[], signal: AbortSignal):
     const subs = new Map(late.filter((sub) => sub.place === place).map((sub) => [sub.topic, sub]))
     for (let isFirst = true, isMore = true; isMore; isFirst = false) {
       const flow = new Flow(subs)
-      const page = await engine.net.json(`/events?${flow.query({ limit: PAGE })}`, { signal })
+      const page = await engine.net.page(flow.query({ limit: PAGE }), { signal })
       take(flow, page, isFirst)
       isMore = page.more
       if (isMore) for (const sub of subs.values()) sub.moveTo(page.cursor)

@@ -20,7 +20,7 @@ export class Path {
   constructor(base: string, readonly env: Env, readonly storage: Storage | undefined) {
     this.#key = `tidewire:path:${base}`
     try {
-      this.#known = JSON.parse(storage?.getItem(this.#key) ?? '{}')
+      this.#known = { ...JSON.parse(storage?.getItem(this.#key) ?? '{}') }
     } catch {
       // Somebody else's text.
     }
@@ -46,7 +46,9 @@ export class Path {
   }
 
   set(rung: Transport, verdict: Verdict): void {
-    const wait = Math.min(RETEST_MOST, (this.#known[rung]?.wait ?? RETEST / 2) * 2)
+    const had = this.#known[rung]?.wait ?? RETEST / 2
+    // One that is clear and shut by turns is looked at less and less often.
+    const wait = verdict === 'clear' ? had : Math.min(RETEST_MOST, had * 2)
     this.#known[rung] = { verdict, at: this.env.now(), wait }
     this.#keep()
   }

@@ -18,7 +18,7 @@ export class Poll extends Carrier {
         continue
       }
       const flow = new Flow(ready)
-      const page = await this.engine.net.json(`/events?${flow.query({ wait: `${wait}` })}`, { signal, ms: wait * 1000 + 10_000 })
+      const page = await this.engine.net.page(flow.query({ wait: `${wait}` }), { signal, ms: wait * 1000 + 10_000 })
       if (!this.isOpen) this.opened({ beat_ms: WAIT * 1000 + 10_000 })
       this.heard(wait > 0)
       take(flow, page, !wait)

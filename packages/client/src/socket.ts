@@ -7,9 +7,10 @@ import { entryOf } from './entry.js'
 import { type Json, lossOf, Loss } from './net.js'
 import type { Sub } from './sub.js'
 
+/** What an answer is passed to, at once: what follows it may lie in the same piece of bytes. */
 interface Wanted {
-  done(ok: Json): void
-  lost(loss: Loss): void
+  done?(ok: Json): void
+  lost?(loss: Loss): void
 }
 
 export class Socket extends Carrier {
@@ -37,7 +38,7 @@ export class Socket extends Carrier {
       const asked = [...this.#asked.values()]
       this.#asked.clear()
       this.#have.clear()
-      for (const wanted of asked) wanted.lost(new Loss('unreachable', 'the socket ended before the answer came', 'retry'))
+      for (const wanted of asked) wanted.lost?.(new Loss('unreachable', 'the socket ended before the answer came', 'retry'))
       if (socket) socket.onmessage = socket.onclose = null
       socket?.close()
     }
@@ -74,8 +75,8 @@ export class Socket extends Carrier {
     else if (ref !== undefined) {
       const wanted = this.#asked.get(ref)
       this.#asked.delete(ref)
-      if (ok) wanted?.done(ok)
-      else wanted?.lost(lossOf(error))
+      if (ok) wanted?.done?.(ok)
+      else wanted?.lost?.(lossOf(error))
     } else if (hello) {
       this.opened(hello)
       this.changed()
@@ -89,42 +90,44 @@ export class Socket extends Carrier {
 
   protected override changed(): void {
     if (!this.isOpen) return
+    if (!this.subs.size) return this.again('nobody listens')
     for (const [topic, { sub, wants }] of this.#have) {
       if (this.subs.get(topic) === sub && wants === sub.wants) continue
       this.#have.delete(topic)
-      this.#ask({ do: 'unsubscribe', topic }).catch(() => undefined)
+      this.#ask({ do: 'unsubscribe', topic })
     }
     for (const [topic, sub] of this.subs) {
       if (this.#have.has(topic)) continue
       const { wants, isKept } = sub
       this.#have.set(topic, { sub, wants })
-      const begun = ({ continuity, gap, at }: Json): void => sub.attached(isKept ? { continuity, ...(gap && { gap }) } : { continuity: 'new' }, at, wants)
-      this.#ask({ do: 'subscribe', topic, after: isKept ? sub.place : 'now' }).then(begun, (loss: Loss) => {
-        if (loss.next === 'give_up') this.engine.refuse(sub, loss)
-        else this.end(loss)
+      const after = isKept ? sub.place : 'now'
+      this.#ask({ do: 'subscribe', topic, after }, {
+        done: ({ continuity, gap, at }) => sub.attached(isKept ? { continuity, ...(gap && { gap }) } : { continuity: 'new' }, at, wants, after === 'now'),
+        lost: (loss) => {
+          if (loss.next === 'give_up') this.engine.refuse(sub, loss)
+          else this.end(loss)
+        },
       })
     }
   }
 
-  #ask(command: object, data?: Uint8Array): Promise<Json> {
+  #ask(command: object, wanted: Wanted = {}, data?: Uint8Array): void {
     const ref = ++this.#count
-    return new Promise((done, lost) => {
-      this.#asked.set(ref, { done, lost })
-      const whole = { ...command, ref }
-      this.#socket!.send(data ? bytesOf(whole, data) : JSON.stringify(whole))
-    })
+    this.#asked.set(ref, wanted)
+    const whole = { ...command, ref }
+    this.#socket!.send(data ? bytesOf(whole, data) : JSON.stringify(whole))
   }
 
   /** Publishes, if the socket is open. */
   publish(topic: string, event: string, data: unknown, key: string): Promise<Sent> | undefined {
     if (!this.isOpen) return undefined
     const command = { do: 'publish', topic, event, key }
-    return data instanceof Uint8Array ? this.#ask(command, data) : this.#ask({ ...command, data })
+    return new Promise((done, lost) => (data instanceof Uint8Array ? this.#ask(command, { done, lost }, data) : this.#ask({ ...command, data }, { done, lost })))
   }
 
   /** A new token, on the connection as it is. */
   renew(token: string): void {
-    if (this.isOpen) this.#ask({ do: 'token', token }).catch((loss: Loss) => this.end(loss))
+    if (this.isOpen) this.#ask({ do: 'token', token }, { lost: (loss) => this.end(loss) })
   }
 
   /** Would a socket open? */
@@ -153,7 +156,7 @@ export class Socket extends Carrier {
     const { env } = this.engine
     const asked = this.heardAt
     // Whatever the server answers, it is there.
-    this.#ask({ do: 'ping' }).catch(() => undefined)
+    this.#ask({ do: 'ping' })
     return new Promise((done) => env.after(2000, () => done(this.heardAt > asked)))
   }
 }

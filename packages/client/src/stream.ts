@@ -89,7 +89,8 @@ export class Stream extends Carrier {
       if (signal.aborted) return
       const observer = (this.#observer = new Observer(engine, this, name, isEarly, begun, signal))
       seen?.forEach((what) => observer.saw(...what))
-    }).catch(() => undefined).finally(() => (seen = undefined))
+      seen = undefined
+    }, () => (seen = undefined))
     return (kind) => {
       const what = [engine.env.now() - begun, kind, this.beat] as const
       if (seen) seen.push([...what])

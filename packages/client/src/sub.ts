@@ -51,16 +51,19 @@ export class Sub {
 
   join(reader: Reader, after: After): void {
     const isFirst = !this.isRead
-    if (!isFirst && after === 'now') after = cursorOf(this.place) ?? 'now'
+    if (after === 'now') after = cursorOf(this.place) ?? after
+    // What nobody keeps has no past: it is heard as soon as it flows.
+    if (!this.isKept) after = this.isStale ? 'now' : 'start'
     this.#readers.set(reader, after)
-    if (isFirst || isEarlier(after, this.place)) {
+    if (this.isKept && (isFirst ? after !== this.place : isEarlier(after, this.place))) {
       this.place = after
       this.wants++
     } else if (after === 'now') {
       // Where now is, only a flow that says when it has caught up can tell.
       if (this.place === 'start') this.wants++
     } else if (this.seam) {
-      reader.seam?.({ continuity: 'new' })
+      // Not before the app has all of its listeners.
+      queueMicrotask(() => this.#readers.has(reader) && reader.seam?.({ continuity: 'new' }))
     }
   }
 
@@ -69,36 +72,44 @@ export class Sub {
   }
 
   /** What the server said of the seam, when it took the topic up as it was wanted then. */
-  attached(seam: Seam, at?: string, wants = this.wants): void {
+  attached(seam: Seam, at?: string, wants = this.wants, wasNow = this.place === 'now'): void {
     this.seam = seam
     this.#given = wants
-    const wasNow = this.place === 'now'
     // What was heard is not the past of what comes.
     if (seam.continuity === 'gap' && seam.gap.reason !== 'trimmed') {
-      this.place = seam.gap.oldest
-      for (const reader of this.#readers.keys()) this.#readers.set(reader, this.place)
+      const from = at ?? 'start'
+      if (!this.isStale || isEarlier(from, this.place)) this.place = from
+      for (const reader of this.#readers.keys()) this.#readers.set(reader, from)
     }
-    if (wasNow || !this.isKept) this.caughtUp(at)
-    else this.moveTo(at)
-    for (const reader of [...this.#readers.keys()]) reader.seam?.(seam)
+    if (wasNow || !this.isKept) this.#begin(at)
+    this.moveTo(at)
+    for (const [reader, had] of [...this.#readers]) if (had !== 'now') reader.seam?.(seam)
   }
 
   /** Everything that was there is said: whoever waits for what comes now hears from here on. */
   caughtUp(at?: string): void {
+    if (this.isStale) return
     this.moveTo(at)
-    const here = this.isKept ? (cursorOf(this.place) ?? at) : 'start'
-    for (const [reader, had] of this.#readers) {
-      if (had === 'now' && here) this.#readers.set(reader, here)
-    }
+    this.#begin(cursorOf(this.place) ?? at).forEach((reader) => reader.seam?.({ continuity: 'new' }))
+  }
+
+  /** Who waits for what comes now hears from here on. */
+  #begin(at: string | undefined): Reader[] {
+    const here = this.isKept ? at : 'start'
+    const newcomers = here ? [...this.#readers.keys()].filter((reader) => this.#readers.get(reader) === 'now') : []
+    for (const reader of newcomers) this.#readers.set(reader, here!)
+    return newcomers
   }
 
   /** Everything up to here is said. */
   moveTo(at: string | undefined): void {
     const have = cursorOf(this.place)
-    if (at && (!have || isAfter(at, have))) this.place = at
+    if (at && !this.isStale && (!have || isAfter(at, have))) this.place = at
   }
 
   step(entry: Entry): void {
+    // What an older connection still says would hide the past that somebody waits for.
+    if (this.isStale) return
     const { id } = entry
     if (id) {
       const have = cursorOf(this.place)
@@ -106,7 +117,7 @@ export class Sub {
       this.place = id
     }
     for (const [reader, had] of [...this.#readers]) {
-      if (had === 'now' || (id && cursorOf(had) && !isAfter(id, had))) continue
+      if (!this.#readers.has(reader) || had === 'now' || (id && cursorOf(had) && !isAfter(id, had))) continue
       if (id) this.#readers.set(reader, id)
       reader.hear(entry)
     }

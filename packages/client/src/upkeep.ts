@@ -36,6 +36,7 @@ export class Observer {
     this.#judge = new Judge(isEarly)
     const tick = (): void => {
       this.#obey()
+      if (signal.aborted) return
       const { verdict, probeAt = 60_000 } = this.#judge
       stop = engine.env.after(verdict === 'clear' ? Math.max(50, probeAt - this.#since()) : 50, tick)
     }

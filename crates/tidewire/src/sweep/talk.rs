@@ -318,7 +318,7 @@ impl Shard {
         if conn.early_beat().is_some_and(|early| early <= now) {
             conn.early_beats += 1;
         }
-        conn.beat_at = conn.early_beat().map_or(next, |early| early.min(next));
+        conn.beat_at = next;
         let Conn { session: Some(session), out, wire, talk, .. } = conn else { return };
         if !out.is_free() {
             return;

@@ -44,6 +44,8 @@ export class Log {
   reopen(epoch: string, torn = 0): void {
     this.newest -= torn
     this.entries = this.entries.filter(({ id }) => sequenceOf(id!) <= this.newest)
+    // What is lost may be more than one life wrote.
+    this.#lives = this.#lives.map((life) => ({ ...life, began: Math.min(life.began, this.newest) }))
     this.#lives.push({ epoch, began: this.newest })
   }
 
