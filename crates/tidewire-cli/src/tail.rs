@@ -310,6 +310,10 @@ fn of_status(status: &Status) -> (Value, String) {
             });
             (object, format!("connected ({rung}{name})"))
         }
+        Status::Moved { from, to, why } => (
+            json!({"tidewire": "moved", "from": from.as_str(), "to": to.as_str(), "why": why}),
+            format!("moved from {from} to {to}: {}", Harmless(why)),
+        ),
         Status::Waiting { why, wait } => {
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             let object = json!({"tidewire": "waiting", "why": why, "wait_ms": wait_ms});
@@ -360,6 +364,14 @@ mod tests {
         ] {
             assert!(read(words).is_err(), "{words:?}");
         }
+    }
+
+    #[test]
+    fn a_move_is_said_with_its_reason() {
+        let why = "something holds event streams back\n".to_owned();
+        let (object, sentence) = of_status(&Status::Moved { from: Rung::Sse, to: Rung::Ws, why });
+        assert_eq!(sentence, "moved from sse to ws: something holds event streams back\\n");
+        assert_eq!((&object["from"], &object["to"]), (&json!("sse"), &json!("ws")));
     }
 
     #[test]

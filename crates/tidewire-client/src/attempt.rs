@@ -15,8 +15,10 @@ use crate::{
     client::Client,
     error::ClientError,
     item::{Continuity, Delivery, Item, Rung, Status},
+    ladder::Move,
     loss::Loss,
     walk::{Step, Walk},
+    witness,
 };
 
 /// No server beats more seldom than this: one that says so is not waited for that long.
@@ -43,12 +45,27 @@ impl Outlet {
     }
 }
 
+/// How the path of an event stream is watched.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    /// The stream's name at the server, to ask by.
+    pub(crate) name: Arc<str>,
+    /// Nothing is known of the path yet: beats come early, and a canary goes out beside.
+    pub(crate) early: bool,
+}
+
 /// One connection's life.
 pub(crate) struct Attempt<'a> {
     pub(crate) client: &'a Client,
     pub(crate) token: Option<Arc<str>>,
     pub(crate) walk: &'a mut Walk,
     pub(crate) rung: Rung,
+    /// How the path of an event stream is watched; not at all where the rung was named.
+    pub(crate) watched: Option<Watched>,
+    /// Did an event stream come through?
+    pub(crate) came_through: bool,
+    // What the server is told when it has answered.
+    moves: &'a mut Vec<Move>,
     out: &'a Outlet,
     opened_at: Option<Instant>,
     heard: bool,
@@ -65,12 +82,16 @@ impl<'a> Attempt<'a> {
         walk: &'a mut Walk,
         out: &'a Outlet,
         rung: Rung,
+        moves: &'a mut Vec<Move>,
     ) -> Self {
         Self {
             client,
             token,
             walk,
             rung,
+            watched: None,
+            came_through: false,
+            moves,
             out,
             opened_at: None,
             heard: false,
@@ -110,6 +131,9 @@ impl<'a> Attempt<'a> {
     /// The server has answered.
     pub(crate) async fn opened(&mut self, connection: Option<String>) -> Result<(), Loss> {
         self.opened_at = Some(Instant::now());
+        for went in self.moves.drain(..) {
+            witness::report(self.client, self.token.clone(), &went);
+        }
         let connected = Status::Connected { rung: self.rung, connection };
         self.out.put(Item::Status(connected), None).await
     }

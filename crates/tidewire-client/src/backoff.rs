@@ -92,6 +92,8 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::jitter::SeededJitter;
 
@@ -102,6 +104,61 @@ mod tests {
         fn next_u64(&self) -> u64 {
             0
         }
+    }
+
+    /// Draws this fraction.
+    struct Drawn(f64);
+
+    impl Jitter for Drawn {
+        fn next_u64(&self) -> u64 {
+            (self.0 * 2_f64.powi(64)) as u64
+        }
+    }
+
+    fn ms(value: &Value) -> Duration {
+        Duration::from_millis(value.as_u64().unwrap_or_else(|| panic!("milliseconds: {value}")))
+    }
+
+    fn step(backoff: &mut Backoff, step: &Value, name: &Value) {
+        if let Some(open) = step.get("open") {
+            backoff.was_open(ms(&open["lasted_ms"]), open["heard"].as_bool().unwrap());
+            return;
+        }
+        let lost = &step["lost"];
+        let told = match (lost["told"].get("slot_ms"), lost["told"].get("retry_after_ms")) {
+            (Some(slot), _) => Some(Told::Slot(ms(slot))),
+            (_, Some(wait)) => Some(Told::Everybody(ms(wait))),
+            (None, None) => None,
+        };
+        let wait = backoff.delay(told, &Drawn(lost["draw"].as_f64().unwrap()));
+        assert_eq!(wait, ms(&step["wait_ms"]), "{name}: {step}");
+    }
+
+    #[test]
+    fn the_vectors() {
+        let text =
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../conformance/backoff.json"));
+        let vectors: Value = serde_json::from_str(text).unwrap();
+        let cases = vectors["cases"].as_array().unwrap();
+        assert!(cases.len() > 10);
+        for case in cases {
+            let policy = &case["policy"];
+            let mut backoff = Backoff::new(BackoffPolicy {
+                first: ms(&policy["first_ms"]),
+                delay_max: ms(&policy["delay_max_ms"]),
+                told_max: ms(&policy["told_max_ms"]),
+                stable: ms(&policy["stable_ms"]),
+            });
+            let steps = case["steps"].as_array().unwrap();
+            steps.iter().for_each(|taken| step(&mut backoff, taken, &case["name"]));
+        }
+    }
+
+    #[test]
+    fn the_vectors_are_about_what_is_set_unless_said_otherwise() {
+        let policy = BackoffPolicy::default();
+        let all = [policy.first, policy.delay_max, policy.told_max, policy.stable];
+        assert_eq!(all.map(|time| time.as_millis()), [500, 20_000, 300_000, 10_000]);
     }
 
     fn backoff() -> Backoff {

@@ -30,6 +30,8 @@ pub struct Timeouts {
     pub publish: Duration,
     /// How long a long-poll asks the server to wait. Proxies cut at 30 s.
     pub poll_wait: Duration,
+    /// How long a lower rung is kept before the path is looked at again, at least 1 s.
+    pub retest: Duration,
 }
 
 impl Default for Timeouts {
@@ -40,6 +42,7 @@ impl Default for Timeouts {
             answer: Duration::from_secs(10),
             publish: Duration::from_secs(30),
             poll_wait: Duration::from_secs(25),
+            retest: Duration::from_secs(600),
         }
     }
 }

@@ -65,6 +65,15 @@ pub enum Status {
         /// The connection's name at the server, where it has one.
         connection: Option<String>,
     },
+    /// The next attempt goes another way: the path or the plan asks for it. The cursor goes along.
+    Moved {
+        /// The rung until now.
+        from: Rung,
+        /// The rung from now on.
+        to: Rung,
+        /// The reason, as a sentence.
+        why: String,
+    },
     /// The connection is gone or did not come about; the next attempt comes after a while.
     Waiting {
         /// What happened, as a sentence.

@@ -46,10 +46,11 @@ impl Jitter for SeededJitter {
     }
 }
 
-/// A duration in `0..=max`, to the millisecond.
+/// A duration in `0..max`, to the millisecond: the draw as a fraction of 2⁶⁴, rounded down.
 pub(crate) fn up_to(jitter: &dyn Jitter, max: Duration) -> Duration {
-    let max_ms = u64::try_from(max.as_millis()).unwrap_or(u64::MAX - 1);
-    Duration::from_millis(jitter.next_u64() % max_ms.saturating_add(1))
+    let max_ms = u128::from(u64::try_from(max.as_millis()).unwrap_or(u64::MAX));
+    let part_ms = (max_ms * u128::from(jitter.next_u64())) >> 64;
+    Duration::from_millis(u64::try_from(part_ms).unwrap_or(u64::MAX))
 }
 
 /// 128 random bits as 32 hexadecimal digits: an idempotency key that nobody else has.
@@ -69,7 +70,7 @@ mod tests {
         };
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
-        assert!(draw(1).iter().all(|wait| *wait <= Duration::from_millis(7)));
+        assert!(draw(1).iter().all(|wait| *wait < Duration::from_millis(7)));
         assert_eq!(up_to(&SeededJitter::new(1), Duration::ZERO), Duration::ZERO);
     }
 

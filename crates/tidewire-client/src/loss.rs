@@ -10,6 +10,8 @@ use tidewire_proto::Next;
 use crate::{
     backoff::Told,
     error::{ClientError, Disorder, Refusal},
+    item::Rung,
+    path::By,
 };
 
 /// Why an attempt ended.
@@ -43,6 +45,12 @@ pub(crate) enum Loss {
     Disorder(Disorder),
     #[error("no token: {0}")]
     Token(String),
+    #[error("{}", by.sentence())]
+    Held { by: By, detail: Option<String> },
+    #[error("the path lets {0} through again")]
+    Better(Rung),
+    #[error("the server's plan has changed")]
+    Replanned(Vec<Rung>),
     #[error("nobody listens any more")]
     Dropped,
 }
@@ -56,6 +64,8 @@ pub(crate) enum Verdict {
     Refresh,
     /// By pages until caught up, then again.
     CatchUp,
+    /// On another rung, at once.
+    Move,
     /// For good.
     End(ClientError),
     /// Nobody listens: quietly.

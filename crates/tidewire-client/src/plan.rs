@@ -3,13 +3,15 @@
 use serde::Deserialize;
 use tidewire_proto::{Topic, plan::Transport};
 
-use crate::{client::Client, error::ClientError, http, item::Rung, loss::Loss, poll::once};
+use crate::{client::Client, error::ClientError, http, item::Rung, ladder, loss::Loss, poll::once};
 
 /// What the server plans for whom we are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The version of the protocol.
     pub protocol: u32,
+    /// Which plan this is; empty where the server is older than tags.
+    pub tag: String,
     /// Time between beats on an idle connection.
     pub beat_ms: u64,
     /// How long a client waits before it comes back, unless it is told otherwise.
@@ -40,6 +42,8 @@ pub struct PlannedFeature {
 #[derive(Deserialize)]
 struct PlanText {
     protocol: u32,
+    #[serde(default)]
+    tag: String,
     beat_ms: u64,
     #[serde(default)]
     retry_ms: u64,
@@ -76,6 +80,17 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// The rungs for these topics together, from the planned one down.
+    pub(crate) fn rungs(&self, topics: &[Topic]) -> Vec<Rung> {
+        let is_kept = |topic: &Topic| {
+            let planned = self.features.iter().find(|planned| planned.feature == topic.feature());
+            planned.is_none_or(|planned| planned.history != "none")
+        };
+        ladder::rungs(self.rung(topics), topics.iter().all(is_kept))
+    }
+}
+
 impl Client {
     /// Asks for the plan.
     ///
@@ -109,6 +124,7 @@ fn plan_of(text: PlanText) -> Plan {
     };
     Plan {
         protocol: text.protocol,
+        tag: text.tag,
         beat_ms: text.beat_ms,
         retry_ms: text.retry_ms,
         undeclared: text.undeclared,

@@ -202,7 +202,9 @@ impl<'a> Tries<'a> {
                 Some(Told::Slot(std::time::Duration::ZERO))
             }
             Verdict::Again(told) => told,
-            Verdict::End(_) | Verdict::CatchUp | Verdict::Leave => return Err(self.give_up(loss)),
+            Verdict::End(_) | Verdict::CatchUp | Verdict::Move | Verdict::Leave => {
+                return Err(self.give_up(loss));
+            }
         };
         Ok(self.backoff.delay(told, &*self.client.options().jitter))
     }

@@ -5,18 +5,22 @@
 
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
-use tidewire_proto::{Next, Topic};
-use tokio::time::sleep;
+use tidewire_proto::{Code, Next, Topic};
+use tokio::time::{Instant, sleep};
 
 use crate::{
-    attempt::{Attempt, Outlet, Parcel},
+    attempt::{Attempt, Outlet, Parcel, Watched},
     backoff::{Backoff, Told},
     client::Client,
     error::ClientError,
     item::{Item, Rung, Status},
+    jitter::random_key,
     ladder::Ladder,
     loss::{Loss, Verdict},
-    plan, poll, sse,
+    path::By,
+    plan, poll,
+    recall::Recall,
+    sse,
     subscription::Options,
     walk::Walk,
     ws,
@@ -34,6 +38,20 @@ struct Resume {
     refreshed: bool,
     // Is the next attempt a reading of pages?
     by_pages: bool,
+    // Which plan we follow.
+    tag: String,
+    // Does the next attempt only change the rung?
+    moves: bool,
+    // The rung of the last attempt, for who hears the status.
+    stood_on: Option<Rung>,
+}
+
+/// Where a verdict on the path leads.
+enum Went {
+    /// To another rung, at once.
+    Elsewhere,
+    /// To the first rung again, when none is left: that waits like any loss.
+    Round,
 }
 
 /// How an attempt went. No loss: it did what it should, go on at once.
@@ -42,11 +60,12 @@ struct Outcome {
     lasted: Option<(Duration, bool)>,
     told: Option<Told>,
     token: Option<Arc<str>>,
+    came_through: bool,
 }
 
 impl Outcome {
     fn unopened(loss: Loss, token: Option<Arc<str>>) -> Self {
-        Self { loss: Some(loss), lasted: None, told: None, token }
+        Self { loss: Some(loss), lasted: None, told: None, token, came_through: false }
     }
 }
 
@@ -55,13 +74,16 @@ pub(crate) async fn run(client: Client, topics: Vec<Topic>, options: Options, ou
     let backoff = Backoff::new(client.options().backoff.clone());
     let mut resume = Resume {
         walk: Walk::new(topics, options.after),
-        ladder: Ladder::new(options.rung),
+        ladder: Ladder::new(options.rung, client.options().timeouts.retest),
         backoff,
         client,
         out,
         known: false,
         refreshed: false,
         by_pages: false,
+        tag: String::new(),
+        moves: false,
+        stood_on: None,
     };
     while resume.step().await.is_continue() {}
 }
@@ -81,6 +103,11 @@ impl Resume {
             Verdict::CatchUp => {
                 self.by_pages = true;
                 Duration::ZERO
+            }
+            // Nothing failed, and the plan is the one that brought us here: no wait.
+            Verdict::Move => {
+                self.moves = true;
+                return ControlFlow::Continue(());
             }
             // The first time at once; a server that refuses what it just took is not hammered.
             Verdict::Refresh => self.delay(Some(Told::Slot(Duration::ZERO))),
@@ -103,23 +130,67 @@ impl Resume {
             Ok(token) => token,
             Err(loss) => return Outcome::unopened(loss, None),
         };
-        if let Err(loss) = self.ask_the_plan(token.as_deref()).await {
+        if !std::mem::take(&mut self.moves)
+            && let Err(loss) = self.ask_the_plan(token.as_deref()).await
+        {
             return Outcome::unopened(loss, token);
         }
         let by_pages = std::mem::take(&mut self.by_pages);
         let rung = if by_pages { Rung::Poll } else { self.ladder.rung() };
-        if self.out.put(Item::Status(Status::Connecting { rung }), None).await.is_err() {
+        if self.say_where(rung, by_pages).await.is_err() {
             return Outcome::unopened(Loss::Dropped, token);
         }
-        let mut attempt =
-            Attempt::new(&self.client, token.clone(), &mut self.walk, &self.out, rung);
+        let (mut recall, watched) = (self.recall(), self.watched());
+        let (walk, moves) = (&mut self.walk, self.ladder.moves());
+        let mut attempt = Attempt::new(&self.client, token.clone(), walk, &self.out, rung, moves);
+        attempt.watched = watched;
         let lost = match rung {
             Rung::Poll if by_pages => poll::catch_up(&mut attempt).await,
-            Rung::Ws => Box::pin(ws::follow(&mut attempt)).await.map(|never| match never {}),
-            Rung::Poll => poll::follow(&mut attempt).await.map(|never| match never {}),
-            Rung::Sse | Rung::Auto => sse::follow(&mut attempt).await.map(|never| match never {}),
+            Rung::Ws => {
+                Box::pin(ws::follow(&mut attempt, &mut recall)).await.map(|never| match never {})
+            }
+            Rung::Poll => poll::follow(&mut attempt, &mut recall).await.map(|never| match never {}),
+            Rung::Sse | Rung::Auto => {
+                Box::pin(sse::follow(&mut attempt, &mut recall)).await.map(|never| match never {})
+            }
         };
-        Outcome { loss: lost.err(), lasted: attempt.lasted(), told: attempt.told(), token }
+        let (lasted, told) = (attempt.lasted(), attempt.told());
+        Outcome { loss: lost.err(), lasted, told, came_through: attempt.came_through, token }
+    }
+
+    /// Says that an attempt begins, and before it, if it goes another way than the last, why.
+    async fn say_where(&mut self, rung: Rung, by_pages: bool) -> Result<(), Loss> {
+        if !by_pages {
+            let from = self.stood_on.replace(rung).unwrap_or(rung);
+            if from != rung {
+                let why = self.ladder.by().sentence().to_owned();
+                let moved = Status::Moved { from, to: rung, why };
+                self.out.put(Item::Status(moved), None).await?;
+            }
+        }
+        self.out.put(Item::Status(Status::Connecting { rung }), None).await
+    }
+
+    /// What may call the next connection away.
+    fn recall(&self) -> Recall {
+        let (client, ladder) = (&self.client, &self.ladder);
+        let mut recall = Recall::default();
+        if ladder.follows_the_plan() {
+            let topics = self.walk.topics().to_vec();
+            recall.follow_the_plan(client, topics, self.tag.clone(), ladder);
+        }
+        if let Some(at) = ladder.retest_at(Instant::now()) {
+            recall.look_for_better(client, ladder.better().to_vec(), at);
+        }
+        recall
+    }
+
+    /// How the path is watched, if the next attempt may go another way.
+    fn watched(&self) -> Option<Watched> {
+        self.ladder.follows_the_plan().then(|| Watched {
+            name: random_key(&*self.client.options().jitter).into(),
+            early: !self.ladder.is_clear(),
+        })
     }
 
     /// Follows the plan, if that was asked for. Without an answer the last plan holds, and the
@@ -131,10 +202,14 @@ impl Resume {
         match plan::ask(&self.client, token).await {
             Ok(plan) => {
                 self.known = true;
-                self.ladder.planned(plan.rung(self.walk.topics()));
+                self.ladder.planned(plan.rungs(self.walk.topics()));
+                self.tag = plan.tag;
                 Ok(())
             }
-            Err(Loss::Refused(refusal)) if refusal.next == Next::RefreshToken => {
+            // Who is told to stay away, or to come with another token, does not ask for more.
+            Err(Loss::Refused(refusal))
+                if refusal.next == Next::RefreshToken || refusal.retry_after.is_some() =>
+            {
                 Err(Loss::Refused(refusal))
             }
             Err(Loss::NotOpened(limit)) => {
@@ -150,12 +225,18 @@ impl Resume {
             self.known = true;
             self.refreshed = false;
             self.backoff.was_open(lasted, heard);
-            self.ladder.was_open(lasted);
-        } else if outcome.loss.as_ref().is_some_and(Loss::may_be_the_path) {
-            self.ladder.did_not_open();
+            self.ladder.was_open(heard);
         }
+        if outcome.came_through {
+            self.ladder.came_through();
+        }
+        let went = self.judge_the_path(outcome);
         let Some(loss) = &outcome.loss else { return Verdict::Again(None) };
-        let verdict = loss.verdict(self.known);
+        let verdict = match (went, loss.verdict(self.known)) {
+            (Some(Went::Elsewhere), _) => Verdict::Move,
+            (Some(Went::Round), _) => Verdict::Again(None),
+            (None, verdict) => verdict,
+        };
         let Loss::Refused(refusal) = loss else { return verdict };
         if verdict != Verdict::Refresh {
             return verdict;
@@ -165,5 +246,37 @@ impl Resume {
             return Verdict::End(ClientError::Unauthorized(refusal.clone()));
         }
         Verdict::Refresh
+    }
+
+    /// What the loss says of this rung. Nothing, if it is a loss like any other.
+    fn judge_the_path(&mut self, outcome: &Outcome) -> Option<Went> {
+        let (now, ladder) = (Instant::now(), &mut self.ladder);
+        let down = |is_down| Some(if is_down { Went::Elsewhere } else { Went::Round });
+        match (&outcome.loss, outcome.lasted) {
+            (Some(Loss::Held { by, detail }), _) => {
+                return down(ladder.fell(*by, detail.clone(), now));
+            }
+            // A proxy passed on a handshake that is none any more, and will do so each time.
+            (Some(Loss::Refused(refusal)), None)
+                if ladder.follows_the_plan()
+                    && ladder.rung() == Rung::Ws
+                    && refusal.code == Code::UpgradeRequired.as_str() =>
+            {
+                return down(ladder.fell(By::Connect, None, now));
+            }
+            (Some(Loss::Better(rung)), _) => {
+                ladder.climbed(*rung, now);
+                return Some(Went::Elsewhere);
+            }
+            (Some(Loss::Replanned(rungs)), _) => {
+                ladder.planned(rungs.clone());
+                return Some(Went::Elsewhere);
+            }
+            (Some(Loss::Silent(_)), Some((_, false))) => ladder.was_silent(now),
+            (Some(loss), None) if loss.may_be_the_path() => ladder.did_not_open(now),
+            (Some(_), Some((lasted, _))) => ladder.was_lost(lasted, now),
+            _ => {}
+        }
+        None
     }
 }

@@ -5,6 +5,8 @@
 
 use std::convert::Infallible;
 
+mod watch;
+
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use reqwest::{
     Response,
@@ -17,19 +19,32 @@ use tidewire_proto::{
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    attempt::Attempt,
+    attempt::{Attempt, Watched},
     http,
     item::{Continuity, Delivery},
     loss::Loss,
+    recall::Recall,
     wire,
 };
 
+use watch::Watch;
+
 /// Follows the stream until it is lost.
-pub(crate) async fn follow(attempt: &mut Attempt<'_>) -> Result<Infallible, Loss> {
+pub(crate) async fn follow(
+    attempt: &mut Attempt<'_>,
+    recall: &mut Recall,
+) -> Result<Infallible, Loss> {
+    let mut watch = Watch::new(attempt, recall);
+    let lost = hear(attempt, &mut watch).await;
+    attempt.came_through = watch.is_clear();
+    lost
+}
+
+async fn hear(attempt: &mut Attempt<'_>, watch: &mut Watch<'_>) -> Result<Infallible, Loss> {
     let limit = attempt.client.options().timeouts.connect;
     let deadline = Instant::now() + limit;
     let after = attempt.walk.begin_stream();
-    let mut response = open(attempt, after).await?;
+    let mut response = watch.beside(open(attempt, after)).await??;
     let mut parser = Parser::new(attempt.client.options().event_bytes_max);
     loop {
         let silence = attempt.silence_max();
@@ -37,13 +52,15 @@ pub(crate) async fn follow(attempt: &mut Attempt<'_>) -> Result<Infallible, Loss
             true => (Instant::now() + silence, Loss::Silent(silence)),
             false => (deadline, Loss::NotOpened(limit)),
         };
-        let piece = match timeout_at(until, response.chunk()).await {
+        watch.listens();
+        let piece = match watch.beside(timeout_at(until, response.chunk())).await? {
             Err(_) => return Err(lost),
             Ok(Err(error)) => return Err(Loss::Broken(http::chain(&error))),
             Ok(Ok(None)) => return Err(ended(attempt, &mut parser)),
             Ok(Ok(Some(piece))) => piece,
         };
         let events = parser.feed(&piece).map_err(|error| Loss::TooLarge(error.to_string()))?;
+        watch.piece(&events);
         for event in events {
             heard(attempt, event, after).await?;
         }
@@ -58,6 +75,12 @@ async fn open(attempt: &Attempt<'_>, after: After) -> Result<Response, Loss> {
             query.append_pair("topic", topic.as_str());
         }
         query.append_pair("after", &wire::after(after));
+        if let Some(Watched { name, early }) = &attempt.watched {
+            query.append_pair("connection", name);
+            if *early {
+                query.append_pair("beats", "early");
+            }
+        }
     }
     let request = attempt.client.http().get(url);
     let request = request.header(ACCEPT, "text/event-stream").header(CACHE_CONTROL, "no-store");

@@ -24,8 +24,10 @@ use url::{Host, Url};
 
 use crate::{
     attempt::Attempt,
+    client::Client,
     http,
     loss::Loss,
+    recall::Recall,
     retry_after::retry_after,
     wire::{self, Said},
 };
@@ -40,10 +42,13 @@ use talk::Talk;
 struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 /// Follows the socket until it is lost.
-pub(crate) async fn follow(attempt: &mut Attempt<'_>) -> Result<Infallible, Loss> {
+pub(crate) async fn follow(
+    attempt: &mut Attempt<'_>,
+    recall: &mut Recall,
+) -> Result<Infallible, Loss> {
     let limit = attempt.client.options().timeouts.connect;
     let deadline = Instant::now() + limit;
-    let opened = timeout_at(deadline, open(attempt)).await;
+    let opened = timeout_at(deadline, open(attempt.client, attempt.token.as_deref())).await;
     let mut socket = opened.unwrap_or(Err(Loss::NotOpened(limit)))?;
     let mut talk = Talk::new(attempt.walk.topics().len());
     loop {
@@ -52,10 +57,16 @@ pub(crate) async fn follow(attempt: &mut Attempt<'_>) -> Result<Infallible, Loss
             true => (Instant::now() + silence, Loss::Silent(silence)),
             false => (deadline, Loss::NotOpened(limit)),
         };
-        let said = match timeout_at(until, socket.hear()).await {
-            Err(_) => Err(lost),
-            Ok(said) => said,
+        let said = match recall.or(timeout_at(until, socket.hear())).await {
+            Err(loss) => Err(loss),
+            Ok(Err(_)) => Err(lost),
+            Ok(Ok(said)) => said,
         };
+        match &said {
+            Ok(Some(Said::Plan(named))) => recall.plan_is(named.clone()),
+            Ok(Some(Said::Hello(hello))) => recall.greeted(hello),
+            _ => {}
+        }
         let done = match said {
             Ok(Some(said)) => talk.heard(attempt, &mut socket, said).await,
             Ok(None) => Ok(()),
@@ -66,6 +77,23 @@ pub(crate) async fn follow(attempt: &mut Attempt<'_>) -> Result<Infallible, Loss
             return Err(loss);
         }
     }
+}
+
+/// Does a socket open here, and does anything come through it?
+pub(crate) async fn greets(client: &Client, token: Option<&str>) -> bool {
+    let greeting = async {
+        let mut socket = open(client, token).await.ok()?;
+        loop {
+            match socket.hear().await.ok()? {
+                Some(Said::Hello(_)) => break,
+                Some(_) => return None,
+                None => {}
+            }
+        }
+        let _unheard = socket.0.close(None).await;
+        Some(())
+    };
+    matches!(timeout(client.options().timeouts.connect, greeting).await, Ok(Some(())))
 }
 
 impl Socket {
@@ -91,7 +119,16 @@ impl Socket {
 
     /// Says goodbye where somebody may still listen.
     async fn leave(&mut self, loss: &Loss) {
-        if matches!(loss, Loss::Apart | Loss::Disorder(_) | Loss::Garbled(_) | Loss::Refused(_)) {
+        let is_there = matches!(
+            loss,
+            Loss::Apart
+                | Loss::Better(_)
+                | Loss::Disorder(_)
+                | Loss::Garbled(_)
+                | Loss::Refused(_)
+                | Loss::Replanned(_)
+        );
+        if is_there {
             let _unheard = timeout(CLOSE_TIME, self.0.close(None)).await;
         }
     }
@@ -102,8 +139,7 @@ fn closed(frame: Option<CloseFrame>) -> Loss {
     refusal.map_or(Loss::Ended, Loss::Refused)
 }
 
-async fn open(attempt: &Attempt<'_>) -> Result<Socket, Loss> {
-    let client = attempt.client;
+async fn open(client: &Client, token: Option<&str>) -> Result<Socket, Loss> {
     let mut url = client.at("/socket");
     let is_secure = url.scheme() == "https";
     // Between special schemes this cannot fail.
@@ -111,7 +147,7 @@ async fn open(attempt: &Attempt<'_>) -> Result<Socket, Loss> {
     let stream = connect(&url).await.map_err(|error| Loss::Unreachable(error.to_string()))?;
     let bytes_max = Some(client.options().event_bytes_max);
     let config = WebSocketConfig::default().max_message_size(bytes_max).max_frame_size(bytes_max);
-    let request = request(&url, attempt.token.as_deref())?;
+    let request = request(&url, token)?;
     let connector = connector(is_secure, client.options().tls.as_ref());
     let opened = client_async_tls_with_config(request, stream, Some(config), connector).await;
     opened.map(|(socket, _)| Socket(socket)).map_err(unopened)

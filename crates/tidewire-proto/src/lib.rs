@@ -7,6 +7,7 @@
 //! | [`cursor`] | places in a log, and the one rule of continuity |
 //! | [`stored`] | how safely an entry is kept |
 //! | [`plan`] | three answers → a transport and the reason |
+//! | [`path`] | what a server has written to a stream, for who wonders what has come through |
 //! | [`sse`] | entries and signals as event-stream bytes, and back |
 //! | [`ws`] | commands and deliveries as WebSocket messages, and back |
 //! | [`json`] | the JSON shape that WebSocket frames, pages and batches share |
@@ -20,6 +21,7 @@ pub mod cursor;
 pub mod frame;
 pub mod json;
 pub mod message;
+pub mod path;
 pub mod plan;
 pub mod sse;
 pub mod stored;

@@ -9,7 +9,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
-use memchr::memchr2;
+use memchr::{memchr2, memmem};
 
 use crate::{
     cursor::{Cursor, Gap},
@@ -68,6 +68,27 @@ pub fn chunk(frame: &str) -> Bytes {
 pub fn unchunked(chunk: &Bytes) -> Bytes {
     let head = chunk.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     chunk.slice(head..chunk.len().saturating_sub(2).max(head))
+}
+
+/// How many frames have begun in the first `sent` of these bytes, which are whole frames, as they are
+/// or in chunks. An empty line ends a frame and stands nowhere else; what comes after the last one,
+/// or stands where there is none (the head of an answer, say), is no frame.
+#[must_use]
+pub fn frames_begun(bytes: &[u8], sent: usize) -> usize {
+    if sent == 0 {
+        return 0;
+    }
+    let ends: usize = memmem::find_iter(bytes, b"\n\n").count();
+    if sent >= bytes.len() {
+        return ends;
+    }
+    // Each end but the last is where another begins; of a chunk, its CRLF still belongs to the end.
+    let begun = memmem::find_iter(bytes, b"\n\n").take_while(|at| {
+        let end = at + 2;
+        let rest = bytes.get(end..).unwrap_or_default();
+        sent > end + if rest.starts_with(b"\r\n") { 2 } else { 0 }
+    });
+    (begun.count() + 1).min(ends)
 }
 
 /// What the first frame of a stream says.
@@ -150,6 +171,13 @@ pub fn bye_frame(code: &str, message: &str, next: &str, retry_ms: u64) -> String
     format!("retry: {retry_ms}\n{}", signal("tidewire.bye", &data, None))
 }
 
+/// `tidewire.canary`, the event of this number: one of those that show whether a path holds streams
+/// back.
+#[must_use]
+pub fn canary_frame(number: u32) -> String {
+    signal("tidewire.canary", &format!("{{\"n\":{number}}}"), None)
+}
+
 fn push_at(out: &mut String, at: Option<Cursor>) {
     if let Some(at) = at {
         out.push_str(&format!(",\"at\":\"{at}\""));
@@ -214,6 +242,33 @@ mod tests {
         let chunk = chunk(&frame);
         assert_eq!(chunk, format!("{:x}\r\n{frame}\r\n", frame.len()));
         assert_eq!(unchunked(&chunk), frame);
+    }
+
+    /// Whatever a payload has in it, and however little of the frames has gone.
+    #[test]
+    fn frames_count_when_they_begin() {
+        let data = ["", "\n\n", "a\n\nb\n", "\r\n\r\n"].map(|text| Data::text(text).unwrap());
+        let frames: Vec<_> = data.map(|data| entry_frame(&entry("message", data), id(7))).into();
+        let chunks: Vec<_> = frames.iter().map(|frame| chunk(frame)).collect();
+        let plain: Vec<_> = frames.iter().map(|frame| Bytes::from(frame.clone())).collect();
+        for parts in [plain, chunks] {
+            let whole = parts.concat();
+            let (mut begins, mut place) = (Vec::new(), 0);
+            for part in &parts {
+                begins.push(place);
+                place += part.len();
+            }
+            for sent in 0..=whole.len() {
+                let expected = begins.iter().filter(|begin| **begin < sent).count();
+                assert_eq!(frames_begun(&whole, sent), expected, "{sent} of {whole:?}");
+            }
+            let ended = [&whole, LAST_CHUNK].concat();
+            assert_eq!(frames_begun(&ended, ended.len()), frames.len());
+            assert_eq!(frames_begun(&ended, ended.len() - 1), frames.len());
+        }
+        let head = b"HTTP/1.1 200 OK\r\ndate: today\r\n\r\n";
+        assert_eq!(frames_begun(head, 5), 0);
+        assert_eq!(frames_begun(head, head.len()), 0);
     }
 
     fn id(sequence: u64) -> Option<Cursor> {

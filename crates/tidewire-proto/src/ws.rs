@@ -49,6 +49,8 @@ pub enum Command {
         /// The token.
         token: String,
     },
+    /// Is the server there? A page can not send the pings of RFC 6455.
+    Ping,
 }
 
 #[derive(Deserialize)]
@@ -166,10 +168,11 @@ fn command_of(parts: CommandText<'_>, binary: Option<Bytes>) -> Result<Command, 
             Some(token) => Ok(Command::Token { token }),
             None => Err(WireError::new(Code::BadRequest, "the command needs a `token`")),
         },
+        "ping" => Ok(Command::Ping),
         "" => Err(WireError::new(Code::BadRequest, "a command has a `do`")),
         _ => Err(WireError::new(
             Code::UnknownCommand,
-            "the socket knows `subscribe`, `unsubscribe`, `publish` and `token`",
+            "the socket knows `subscribe`, `unsubscribe`, `publish`, `token` and `ping`",
         )),
     }
 }

@@ -76,6 +76,9 @@ enum Signal {
         next: String,
         retry_ms: u64,
     },
+    Canary {
+        n: u32,
+    },
 }
 
 #[derive(Deserialize)]
@@ -185,6 +188,7 @@ impl Signal {
             Self::Bye { code, message, next, retry_ms } => {
                 sse::bye_frame(code, message, next, *retry_ms)
             }
+            Self::Canary { n } => sse::canary_frame(*n),
         }
     }
 }

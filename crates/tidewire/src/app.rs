@@ -15,10 +15,12 @@ use tidewire_core::{
     Credential, Gate, Hub, Peer,
     clock::{Clock, Random},
 };
-use tidewire_proto::{Code, Epoch, WireError};
+use tidewire_proto::{Code, Epoch, WireError, plan::Transport};
 use tokio::sync::watch;
 
-use crate::{config::Origins, manifest::Plan, ticket::Tickets};
+use crate::{
+    config::Origins, manifest::Plan, metrics::Metrics, path::Paths, ticket::Tickets, token::ApiKeys,
+};
 
 /// A handle on what the doors share. Cheap to clone.
 #[derive(Clone)]
@@ -28,6 +30,8 @@ pub(crate) struct App(Arc<Shared>);
 pub(crate) struct Shared {
     parts: Parts,
     pub(crate) tickets: Tickets,
+    pub(crate) metrics: Metrics,
+    pub(crate) paths: Paths,
     pub(crate) leaving: watch::Sender<bool>,
     /// Sent anew by each reload, also when it is the same.
     pub(crate) plan: watch::Sender<Arc<Plan>>,
@@ -35,7 +39,6 @@ pub(crate) struct Shared {
     retired: ArcSwap<Vec<Arc<Peer>>>,
     // Mostly nobody's, and then nobody looks.
     has_retired: AtomicBool,
-    streams: AtomicUsize,
     // How many there were when the server began to go down.
     crowd: AtomicUsize,
 }
@@ -48,6 +51,8 @@ pub(crate) struct Parts {
     pub(crate) prefix: String,
     /// Is this `tidewire dev`: the live page and the echo socket are there.
     pub(crate) dev: bool,
+    /// The keys of programs, whatever else the gate takes: whoever shows one may read the metrics.
+    pub(crate) keys: ArcSwap<ApiKeys>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
 }
@@ -74,11 +79,12 @@ impl App {
         Self(Arc::new(Shared {
             tickets: Tickets::new(Arc::clone(&parts.random)),
             parts,
+            metrics: Metrics::default(),
+            paths: Paths::default(),
             leaving: watch::Sender::new(false),
             plan: watch::Sender::new(Arc::new(plan)),
             retired: ArcSwap::default(),
             has_retired: AtomicBool::new(false),
-            streams: AtomicUsize::new(0),
             crowd: AtomicUsize::new(0),
         }))
     }
@@ -158,15 +164,17 @@ impl App {
         is_new
     }
 
-    /// Counts one open stream or socket, until it is dropped.
-    pub(crate) fn stream_guard(&self) -> StreamGuard {
-        self.streams.fetch_add(1, Ordering::Relaxed);
-        StreamGuard(self.clone())
+    /// Counts one open stream, socket or waiting poll, until it is dropped.
+    pub(crate) fn stream_guard(&self, transport: Transport) -> StreamGuard {
+        let open = Arc::clone(self.metrics.open(transport));
+        open.fetch_add(1, Ordering::Relaxed);
+        StreamGuard(open)
     }
 
-    /// Open streams and sockets.
+    /// Open streams, sockets and waiting polls.
     pub(crate) fn streams(&self) -> usize {
-        self.streams.load(Ordering::Relaxed)
+        let open = Transport::ALL.map(|transport| self.metrics.open(transport));
+        open.iter().map(|open| open.load(Ordering::Relaxed)).sum()
     }
 
     /// How long until this peer's access ends, if it ends.
@@ -196,11 +204,11 @@ impl App {
 }
 
 /// See [`App::stream_guard`].
-pub(crate) struct StreamGuard(App);
+pub(crate) struct StreamGuard(Arc<AtomicUsize>);
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -245,7 +253,8 @@ pub(crate) fn expired() -> WireError {
     WireError::new(Code::TokenExpired, message)
 }
 
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, WireError> {
+/// What `Authorization` shows.
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, WireError> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
     let malformed = || {
         let message = "`Authorization` is `Bearer` and a token";
@@ -276,14 +285,15 @@ mod tests {
         let hub = Hub::new(log(), log(), Arc::clone(&features), limits.clone());
         let (gate, origins, prefix) =
             (Arc::new(OpenGate), ArcSwap::from_pointee(Origins::default()), "/v1".to_owned());
-        App::new(Parts { hub, gate, origins, prefix, dev: true, clock, random })
+        let keys = ArcSwap::default();
+        App::new(Parts { hub, gate, origins, prefix, dev: true, keys, clock, random })
     }
 
     /// The window of the slots is the crowd's, for the last who leaves as for the first.
     #[tokio::test]
     async fn the_last_to_leave_has_a_slot_in_the_same_window_as_the_first() {
         let app = app();
-        let mut guards: Vec<_> = (0..20_000).map(|_| app.stream_guard()).collect();
+        let mut guards: Vec<_> = (0..20_000).map(|_| app.stream_guard(Transport::Sse)).collect();
         app.leave();
         let mut late = 0;
         while guards.pop().is_some() {

@@ -61,6 +61,9 @@ pub(crate) fn origin(app: &App, headers: &HeaderMap) -> Result<Option<HeaderValu
 /// Lets the page of this origin read an answer.
 pub(crate) fn allowed(mut response: Response, origin: HeaderValue) -> Response {
     let headers = response.headers_mut();
+    // When the bytes of an answer came is for this page too (Resource Timing §4.5): it tells what holds
+    // a stream back.
+    headers.insert("timing-allow-origin", origin.clone());
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);

@@ -11,7 +11,7 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode};
 use tidewire_core::{HistoryPage, Session};
-use tidewire_proto::{After, Continuity, WireError, json};
+use tidewire_proto::{After, Continuity, WireError, json, plan::Transport};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -36,7 +36,7 @@ pub(crate) async fn events(
     let after = query.after.unwrap_or(fresh);
     let mut page = session.history(&query.filter, after, query.limit).await?;
     if let Some(wait) = query.wait.filter(|_| is_quiet(&page)) {
-        let _guard = app.stream_guard();
+        let _guard = app.stream_guard(Transport::Poll);
         let deadline = Instant::now() + wait;
         if has_news(&app, &mut session, &query, page.cursor, (deadline, told)).await? {
             let first = page.continuity;

@@ -88,7 +88,8 @@ impl Bed {
         let hub = Hub::new(log(), log(), Arc::clone(&features), limits.clone());
         let (gate, origins, prefix) =
             (Arc::new(OpenGate), ArcSwap::from_pointee(Origins::default()), "/v1".to_owned());
-        let app = App::new(Parts { hub, gate, origins, prefix, dev: false, clock, random });
+        let keys = ArcSwap::default();
+        let app = App::new(Parts { hub, gate, origins, prefix, dev: false, keys, clock, random });
         drop(_inside);
         Self { runtime, app }
     }

@@ -36,6 +36,8 @@
 //! | [`token`] | the standard gate: signed tokens and API keys |
 //! | `routes` | the one table of paths |
 //! | `sse` `socket` `events` `publish` `manifest` `ticket` | the doors |
+//! | `canary` `path` | what a client needs to find out that its network holds streams back |
+//! | `metrics` | what is counted, for Prometheus |
 //! | `cors` | which pages may talk to this server |
 //! | `page` | the live page of `tidewire dev` |
 //! | `serve` `activity` `io` `tls` | the listener, its limits, and the way out |
@@ -50,6 +52,7 @@
 mod activity;
 mod answer;
 mod app;
+mod canary;
 pub mod config;
 mod cors;
 mod events;
@@ -58,7 +61,9 @@ mod guard;
 mod handover;
 mod io;
 mod manifest;
+mod metrics;
 mod page;
+mod path;
 mod places;
 mod publish;
 mod query;

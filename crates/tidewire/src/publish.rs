@@ -85,7 +85,12 @@ fn push(out: &mut String, published: Published) {
     json::push_published(out, published.id, published.stored, published.duplicate);
 }
 
-async fn read_body(app: &App, mut body: Body, bytes_max: usize) -> Result<Bytes, WireError> {
+/// A body, within its size and its time.
+pub(crate) async fn read_body(
+    app: &App,
+    mut body: Body,
+    bytes_max: usize,
+) -> Result<Bytes, WireError> {
     let limit = app.hub.limits().body_timeout;
     let too_large =
         || WireError::new(Code::TooLarge, format!("the body has at most {bytes_max} bytes"));

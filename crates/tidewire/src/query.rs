@@ -1,6 +1,6 @@
 //! What a reader's URL says: topics, the place to begin after, and how much.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use http::HeaderMap;
 use tidewire_core::{Filter, Limits};
@@ -14,10 +14,16 @@ pub(crate) struct Query {
     pub(crate) limit: usize,
     pub(crate) wait: Option<Duration>,
     pub(crate) ticket: Option<String>,
+    // What only an event stream is asked for, and looked at there.
+    connection: Option<String>,
+    beats: Option<String>,
 }
 
 /// Entries in a page that asks for no number.
 const LIMIT_DEFAULT: usize = 100;
+/// Characters of a name that a client gives its stream: enough for chance to keep names apart, and
+/// few enough to be spelt in a path and a log.
+const CONNECTION_CHARACTERS: RangeInclusive<usize> = 8..=32;
 
 impl Query {
     /// Parses a query string. `Last-Event-ID` wins over `after`: a browser sends the one it saw
@@ -29,6 +35,7 @@ impl Query {
     ) -> Result<Self, WireError> {
         let (mut topics, mut after, mut ticket) = (Vec::new(), None, None);
         let (mut limit, mut wait) = (LIMIT_DEFAULT.min(limits.page_entries_max), None);
+        let (mut connection, mut beats) = (None, None);
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match &*name {
                 "topic" => topics.push(topic_of(&value)?),
@@ -41,6 +48,8 @@ impl Query {
                     let seconds = number("wait", &value, 0, limits.wait_max.as_secs())?;
                     wait = Some(Duration::from_secs(seconds));
                 }
+                "connection" => connection = Some(value.into_owned()),
+                "beats" => beats = Some(value.into_owned()),
                 _ => {}
             }
         }
@@ -56,7 +65,33 @@ impl Query {
         let filter = Filter::new(topics).ok_or_else(|| {
             WireError::new(Code::BadRequest, "name at least one topic: `?topic=chat/general`")
         })?;
-        Ok(Self { filter, after, limit, wait, ticket })
+        Ok(Self { filter, after, limit, wait, ticket, connection, beats })
+    }
+
+    /// The name that the client gives its event stream, if it does.
+    pub(crate) fn connection(&self) -> Result<Option<&str>, WireError> {
+        let Some(name) = self.connection.as_deref() else { return Ok(None) };
+        let is_known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        if CONNECTION_CHARACTERS.contains(&name.len()) && name.bytes().all(is_known) {
+            return Ok(Some(name));
+        }
+        let (least, most) = CONNECTION_CHARACTERS.into_inner();
+        let message = format!(
+            "`connection` is a name of your own, {least} to {most} characters of A-Z a-z 0-9 _ -"
+        );
+        Err(WireError::new(Code::BadRequest, message))
+    }
+
+    /// Does the event stream begin with beats that come early?
+    pub(crate) fn has_early_beats(&self) -> Result<bool, WireError> {
+        match self.beats.as_deref() {
+            None => Ok(false),
+            Some("early") => Ok(true),
+            Some(_) => {
+                let message = "`beats` is `early`, or left out";
+                Err(WireError::new(Code::BadRequest, message))
+            }
+        }
     }
 }
 
@@ -64,7 +99,8 @@ fn cursor(text: &str) -> Result<After, WireError> {
     After::parse(text).map_err(|error| WireError::new(Code::BadCursor, error.to_string()))
 }
 
-fn number(name: &str, text: &str, least: u64, most: u64) -> Result<u64, WireError> {
+/// A whole number of a query, within its bounds.
+pub(crate) fn number(name: &str, text: &str, least: u64, most: u64) -> Result<u64, WireError> {
     text.parse().ok().filter(|number| (least..=most).contains(number)).ok_or_else(|| {
         let message = format!("`{name}` is a whole number from {least} to {most}");
         WireError::new(Code::BadRequest, message)
@@ -100,6 +136,31 @@ mod tests {
             |count: usize| (0..count).map(|n| format!("topic=t/{n}")).collect::<Vec<_>>().join("&");
         assert!(parse(&topics(64)).is_ok());
         assert_eq!(parse(&topics(65)).unwrap_err().code, Code::TooManyTopics);
+    }
+
+    #[test]
+    fn a_streams_name_and_its_beats_are_checked_where_they_are_used() {
+        let (shortest, longest) = ("x".repeat(8), "Az09_-xx".repeat(4));
+        for name in [&shortest, &longest] {
+            let query = parse(&format!("topic=a&connection={name}&beats=early")).unwrap();
+            assert_eq!(query.connection(), Ok(Some(name.as_str())));
+            assert_eq!(query.has_early_beats(), Ok(true));
+        }
+        let bad = ["", "x2345+7", "x23456.8", "x23456%C3%A9", "x2345678%0A", "x234567%20"];
+        let (short, long) = ("x".repeat(7), "x".repeat(33));
+        for name in bad.into_iter().chain([short.as_str(), &long]) {
+            // A page has no name, so nobody looks at it.
+            let query = parse(&format!("topic=a&connection={name}")).unwrap();
+            let error = query.connection().unwrap_err();
+            assert_eq!(error.code, Code::BadRequest, "{name}");
+        }
+        for beats in ["", "late", "Early", "early,", "250"] {
+            let query = parse(&format!("topic=a&beats={beats}")).unwrap();
+            let error = query.has_early_beats().unwrap_err();
+            assert_eq!(error.code, Code::BadRequest, "{beats}");
+        }
+        let query = parse("topic=a").unwrap();
+        assert_eq!((query.connection(), query.has_early_beats()), (Ok(None), Ok(false)));
     }
 
     #[test]

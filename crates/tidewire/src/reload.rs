@@ -14,7 +14,7 @@ use crate::{
         change::{changes, fixed},
         feature::show_history,
     },
-    token::TokenGate,
+    token::{ApiKeys, TokenGate},
 };
 
 /// What a reload has changed.
@@ -60,6 +60,7 @@ impl Reloads {
             (Some(gate), Some(checks)) => gate.put_in_force(checks),
             _ => Vec::new(),
         };
+        self.app.keys.store(Arc::new(ApiKeys::new(&settings.auth.keys, None)));
         self.app.origins.store(Arc::new(settings.origins.clone()));
         self.app.hub.current_features().replace(settings.features.clone());
         let is_plan_new = self.app.reloaded(retired);

@@ -13,7 +13,7 @@ use tidewire_proto::Code;
 use crate::{
     answer::{Refused, json_response},
     app::App,
-    cors, events, manifest, page, publish, socket, sse,
+    canary, cors, events, manifest, metrics, page, path, publish, socket, sse,
 };
 
 /// The doors, under the prefix and nowhere else: what an app mounts beside its own paths.
@@ -25,7 +25,10 @@ pub(crate) fn doors(app: App) -> Router {
         .route("/topics/{*topic}", post(publish::publish))
         .route("/publish", post(publish::publish_batch))
         .route("/tickets", post(publish::ticket))
-        .route("/plan", get(manifest::plan));
+        .route("/plan", get(manifest::plan))
+        .route("/canary", get(canary::canary))
+        .route("/path", post(path::verdict))
+        .route("/path/{connection}", get(path::path));
     if app.dev {
         doors = doors.route("/echo", get(socket::echo));
     }
@@ -37,11 +40,12 @@ pub(crate) fn doors(app: App) -> Router {
     for_this_machine(doors, &app).with_state(app)
 }
 
-/// The doors, the health checks and, in `dev`, the live page: all that the own server answers.
+/// The doors, the health checks, the metrics and, in `dev`, the live page: all that the own server answers.
 pub(crate) fn server(app: App) -> Router {
     let mut paths = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
+        .route("/metrics", get(metrics::metrics))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found);
     if app.dev {
@@ -67,7 +71,8 @@ async fn not_found(State(app): State<App>, OriginalUri(uri): OriginalUri) -> Ref
     let prefix = &app.prefix;
     let message = format!(
         "there is nothing at {:?}: the doors are {prefix}/sse, {prefix}/socket, {prefix}/events, \
-         {prefix}/topics/…, {prefix}/publish, {prefix}/tickets and {prefix}/plan",
+         {prefix}/topics/…, {prefix}/publish, {prefix}/tickets, {prefix}/plan, {prefix}/canary and \
+         {prefix}/path",
         uri.path()
     );
     Refused::new(Code::NotFound, message)

@@ -10,7 +10,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use tidewire_proto::{Code, WireError, ws};
+use tidewire_proto::{Code, WireError, plan::Transport, ws};
 
 use crate::{
     answer::Refused,
@@ -39,7 +39,7 @@ pub(crate) async fn socket(State(app): State<App>, request: Request) -> Result<R
     let peer = app.admit(request.headers(), ticket.as_deref()).await?;
     let session = app.hub.session(Arc::clone(&app.gate), peer);
     // From now on, not from when hyper lets go of it: a shutdown in between must see it.
-    let guard = app.stream_guard();
+    let guard = app.stream_guard(Transport::Ws);
     Ok(handshake.accept(request, move |connected| match connected {
         handshake::Connected::Taken(Taken {
             stream: Stream::Plain(stream),
@@ -50,8 +50,18 @@ pub(crate) async fn socket(State(app): State<App>, request: Request) -> Result<R
         }) => {
             let (hello, told) = hello(&app);
             let first = [head, hello].concat().into();
-            let wire = Wire::Socket;
-            sweep.receive(Arrival { stream, wire, session, first, input, told, place, guard });
+            let (wire, named) = (Wire::Socket, None);
+            sweep.receive(Arrival {
+                stream,
+                wire,
+                session,
+                first,
+                input,
+                named,
+                told,
+                place,
+                guard,
+            });
         }
         handshake::Connected::Taken(Taken { stream, head, input, place, .. }) => {
             let socket = Socket::new(app, session, stream.into_io(), input, guard);

@@ -18,6 +18,7 @@
 //! | `reload` | telling all of them that the plan is another |
 //! | `topics` | who of the shard reads which topic |
 //! | `chunk` | frames one after another, and where a cut falls |
+//! | `names` | which event stream has which name, and what was written to it |
 //! | `memo` | what was put together for one, for the others at its place |
 //! | `poller` | the shard's epoll set, in which it sleeps |
 //! | `timers` | what is due at a time |
@@ -39,10 +40,16 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use tidewire_core::Session;
-use tokio::{net::TcpStream, runtime::Handle, sync::watch};
+use tidewire_proto::path::Written;
+use tokio::{
+    net::TcpStream,
+    runtime::Handle,
+    sync::{oneshot, watch},
+};
 
 use crate::{
     app::{App, StreamGuard, left, reloaded},
+    path::StreamName,
     places::Place,
     wire::Wire,
 };
@@ -52,6 +59,7 @@ mod conn;
 #[cfg(test)]
 mod guard;
 mod memo;
+mod names;
 mod poller;
 mod reload;
 mod shard;
@@ -62,6 +70,7 @@ mod timers;
 mod topics;
 mod wheel;
 
+use names::Asked;
 use poller::Wakeup;
 use shard::{Done, Shard};
 
@@ -74,10 +83,21 @@ pub(crate) struct Arrival {
     pub(crate) first: Bytes,
     /// What the peer has sent already.
     pub(crate) input: BytesMut,
+    /// There, if it is an event stream.
+    pub(crate) named: Option<Named>,
     /// Which plan its first words named.
     pub(crate) told: u32,
     pub(crate) place: Place,
     pub(crate) guard: StreamGuard,
+}
+
+/// What an event stream has and a socket has not.
+pub(crate) struct Named {
+    pub(crate) name: StreamName,
+    /// Frames in its first words.
+    pub(crate) frames: u32,
+    /// It beats a few times soon after them.
+    pub(crate) beats_early: bool,
 }
 
 /// The shards. Cheap to clone; when the last clone goes, they end.
@@ -92,7 +112,7 @@ struct Shards {
 
 /// What comes to one shard from outside.
 struct Inbox {
-    // As many as there are connections at most, and what they have under way.
+    // As many as there are connections at most, and what they have under way or ask.
     items: Mutex<Items>,
     is_stopping: AtomicBool,
     wakeup: Arc<Wakeup>,
@@ -102,7 +122,11 @@ struct Inbox {
 struct Items {
     arrivals: Vec<(std::net::TcpStream, Arrived)>,
     done: Vec<Done>,
+    asked: Vec<Asked>,
 }
+
+/// Asks the shards about their event streams. Does not keep them alive.
+pub(crate) struct Asking(Vec<Arc<Inbox>>);
 
 /// An [`Arrival`] without its stream, which has left the runtime that accepted it.
 struct Arrived {
@@ -110,6 +134,7 @@ struct Arrived {
     session: Session,
     first: Bytes,
     input: BytesMut,
+    named: Option<Named>,
     told: u32,
     place: Place,
     guard: StreamGuard,
@@ -163,14 +188,18 @@ impl Sweep {
 
     /// Takes a socket in.
     pub(crate) fn receive(&self, arrival: Arrival) {
-        let Arrival { stream, wire, session, first, input, told, place, guard } = arrival;
+        let Arrival { stream, wire, session, first, input, named, told, place, guard } = arrival;
         // It leaves the runtime that accepted it; the shard's own set watches it from now on.
         let stream = match stream.into_std() {
             Ok(stream) => stream,
             Err(error) => return tracing::warn!(%error, "a socket could not be handed over"),
         };
-        let arrived = Arrived { wire, session, first, input, told, place, guard };
-        let turn = self.0.turn.fetch_add(1, Ordering::Relaxed) % self.0.inboxes.len();
+        // Streams of one name come to one shard, which can tell the newest.
+        let turn = match &named {
+            Some(named) => shard_of(named.name, self.0.inboxes.len()),
+            None => self.0.turn.fetch_add(1, Ordering::Relaxed) % self.0.inboxes.len(),
+        };
+        let arrived = Arrived { wire, session, first, input, named, told, place, guard };
         let in_turn = self.0.inboxes.iter().cycle().skip(turn).take(self.0.inboxes.len());
         // A shard that has ended, which none should before the others, takes nobody in.
         for inbox in in_turn {
@@ -183,11 +212,46 @@ impl Sweep {
         }
     }
 
+    /// For who wants to know of event streams.
+    pub(crate) fn asking(&self) -> Asking {
+        Asking(self.0.inboxes.clone())
+    }
+
     /// Ends the shards, and with them whatever is still open, and waits until they have ended.
     pub(crate) async fn stop(&self) {
         self.0.stop();
         // The sender is ours, so waiting does not fail.
         let _ = self.0.running.subscribe().wait_for(|running| *running == 0).await;
+    }
+}
+
+/// Which of the shards has the streams of this name. By other bits than those by which it finds it.
+fn shard_of(name: StreamName, count: usize) -> usize {
+    (name.bits() >> 32) as usize % count.max(1)
+}
+
+impl Asking {
+    /// What was written to the event stream of this name, if one is swept.
+    pub(crate) async fn written(&self, name: StreamName) -> Option<Written> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(name, Asked::Written(name, answer));
+        answered.await.ok().flatten()
+    }
+
+    /// A stream that is not swept has this name now.
+    pub(crate) fn forget(&self, name: StreamName) {
+        self.ask(name, Asked::Forget(name));
+    }
+
+    fn ask(&self, name: StreamName, asked: Asked) {
+        let Some(inbox) = self.0.get(shard_of(name, self.0.len())) else { return };
+        let mut items = inbox.lock();
+        // A shard that has ended has no streams.
+        if !inbox.is_stopping() {
+            items.asked.push(asked);
+            drop(items);
+            inbox.wakeup.wake_by_ref();
+        }
     }
 }
 
@@ -227,9 +291,8 @@ impl Inbox {
         self.wakeup.wake_by_ref();
     }
 
-    fn take(&self) -> (Vec<(std::net::TcpStream, Arrived)>, Vec<Done>) {
-        let Items { arrivals, done } = std::mem::take(&mut *self.lock());
-        (arrivals, done)
+    fn take(&self) -> Items {
+        std::mem::take(&mut *self.lock())
     }
 
     fn lock(&self) -> MutexGuard<'_, Items> {

@@ -19,7 +19,7 @@ use crate::{
     routes, serve,
     sweep::Sweep,
     tls::{self, TlsError},
-    token::{KeyError, TokenGate},
+    token::{ApiKeys, KeyError, TokenGate},
 };
 
 /// An open Tidewire: a log, a hub on it, and the doors.
@@ -149,6 +149,7 @@ impl Builder {
             origins: ArcSwap::from_pointee(settings.origins.clone()),
             prefix: settings.prefix.clone(),
             dev,
+            keys: ArcSwap::from_pointee(ApiKeys::new(&settings.auth.keys, None)),
             clock,
             random,
         });
@@ -244,6 +245,9 @@ impl Tidewire {
         let tls = self.settings.tls.as_ref().map(tls::acceptor).transpose()?;
         let router = routes::server(self.app.clone());
         let sweep = self.sweep.then(|| Sweep::start(&self.app)).transpose()?;
+        if let Some(sweep) = &sweep {
+            self.app.paths.are_swept(sweep.asking());
+        }
         serve::serve(self.app.clone(), router, listener, tls, sweep, shutdown).await;
         self.close().await;
         Ok(())

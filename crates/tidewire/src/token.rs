@@ -14,6 +14,7 @@
 
 mod claims;
 mod jwks;
+mod keys;
 mod mint;
 
 use std::{sync::Arc, time::Duration};
@@ -21,13 +22,13 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use jsonwebtoken::{DecodingKey, Header, Validation};
-use subtle::{Choice, ConstantTimeEq};
 use tidewire_core::{Action, Credential, Gate, Limits, Peer, Refusal, clock::Clock};
 use tidewire_proto::Topic;
 
 use crate::config::{Algorithm, AuthSettings, Verification};
 use claims::Received;
 use jwks::Jwks;
+pub(crate) use keys::ApiKeys;
 pub use mint::{Claims, MintError, SigningKey, mint, mint_with};
 
 /// The gate that knows peers by token or by API key.
@@ -43,7 +44,7 @@ pub(crate) struct Checks {
     keys: Keys,
     audience: String,
     leeway: Duration,
-    programs: Vec<Program>,
+    programs: ApiKeys,
 }
 
 /// What a signature is checked with.
@@ -51,12 +52,6 @@ enum Keys {
     None,
     One(DecodingKey),
     Set(Arc<Jwks>),
-}
-
-/// A program that has an API key. Only the hash is kept.
-struct Program {
-    hash: blake3::Hash,
-    peer: Arc<Peer>,
 }
 
 /// A key that cannot be used with its algorithm.
@@ -99,10 +94,7 @@ impl TokenGate {
     /// other rights now; those of tokens keep their rights until their token ends.
     pub(crate) fn put_in_force(&self, checks: Checks) -> Vec<Arc<Peer>> {
         let before = self.current.swap(Arc::new(checks));
-        let now = self.current.load();
-        let is_gone =
-            |peer: &&Arc<Peer>| !now.programs.iter().any(|have| Arc::ptr_eq(&have.peer, peer));
-        before.programs.iter().map(|program| &program.peer).filter(is_gone).cloned().collect()
+        before.programs.gone(&self.current.load().programs)
     }
 
     async fn token(&self, token: &str) -> Result<Arc<Peer>, Refusal> {
@@ -138,40 +130,13 @@ impl Checks {
                 }
             },
         };
-        let programs = auth.keys.iter().map(|key| {
-            let hash = blake3::hash(key.key.reveal().as_bytes());
-            let peer = Peer {
-                subject: Some(format!("key:{}", key.name)),
-                expires_at_ms: None,
-                grant: key.grant.clone(),
-            };
-            let mut known = before.iter().flat_map(|before| &before.programs);
-            let known = known.find(|known| known.hash == hash && *known.peer == peer);
-            Program {
-                hash,
-                peer: known.map_or_else(|| Arc::new(peer), |known| Arc::clone(&known.peer)),
-            }
-        });
         Ok(Self {
             algorithm: auth.algorithm,
             keys,
             audience: auth.audience.clone(),
             leeway: auth.leeway,
-            programs: programs.collect(),
+            programs: ApiKeys::new(&auth.keys, before.map(|before| &before.programs)),
         })
-    }
-
-    /// The program whose key this is. Takes the same time for every key, right or wrong.
-    fn program(&self, bearer: &str) -> Option<Arc<Peer>> {
-        let hash = blake3::hash(bearer.as_bytes());
-        let mut found = None;
-        for program in &self.programs {
-            let same: Choice = program.hash.as_bytes().ct_eq(hash.as_bytes());
-            if bool::from(same) {
-                found = Some(program.peer.clone());
-            }
-        }
-        found
     }
 
     /// The claims of a token whose signature is good.
@@ -239,7 +204,7 @@ impl Gate for TokenGate {
             );
             return Err(Refusal::unauthenticated(why));
         }
-        let program = self.current.load().program(bearer);
+        let program = self.current.load().programs.program(bearer);
         match program {
             Some(peer) => Ok(peer),
             None => self.token(bearer).await,

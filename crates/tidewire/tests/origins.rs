@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 /// Every door, and a path that is none.
-const DOORS: [(&str, &str); 9] = [
+const DOORS: [(&str, &str); 12] = [
     ("GET", "/sse?topic=chat/a&after=start"),
     ("GET", "/socket"),
     ("GET", "/events?topic=chat/a"),
@@ -19,6 +19,9 @@ const DOORS: [(&str, &str); 9] = [
     ("POST", "/publish"),
     ("POST", "/tickets"),
     ("GET", "/plan"),
+    ("GET", "/canary?gap=50"),
+    ("GET", "/path/x2345678"),
+    ("POST", "/path"),
     ("GET", "/nothing"),
     ("DELETE", "/plan"),
 ];
@@ -34,6 +37,7 @@ async fn assert_closed(server: &Server, origin: &str) {
         let response = ask(server, method, path, origin).await;
         assert_eq!(response.status(), 403, "{method} {path} from {origin}");
         assert!(!response.headers().contains_key("access-control-allow-origin"), "{origin}");
+        assert!(!response.headers().contains_key("timing-allow-origin"), "{origin}");
         let body: Value = response.json().await.unwrap();
         assert_eq!(body["error"]["code"], "origin_refused");
     }
@@ -82,6 +86,7 @@ async fn a_listed_origin_is_told_so_whatever_the_answer_is() {
         assert_eq!(headers["access-control-allow-origin"], ORIGIN, "{method} {path}");
         assert_eq!(headers["access-control-allow-credentials"], "true");
         assert_eq!(headers["access-control-expose-headers"], "etag, retry-after");
+        assert_eq!(headers["timing-allow-origin"], ORIGIN, "{method} {path}");
         assert_eq!(headers["vary"], "origin");
     }
     // Errors too: a page can not read what it is not allowed to see.
@@ -99,7 +104,7 @@ async fn a_listed_origin_is_told_so_whatever_the_answer_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_preflight_is_answered_without_a_token() {
     let (server, _clock) = locked(|_| {}).await;
-    for (method, path) in DOORS.into_iter().take(7) {
+    for (method, path) in DOORS.into_iter().take(10) {
         let request = http()
             .request(Method::OPTIONS, server.at(path))
             .header("origin", ORIGIN)

@@ -236,10 +236,15 @@ async fn tls_chooses_http_2_or_1_by_what_the_client_offers() {
     assert!(secured.connect(&["spdy/3"]).await.is_err());
     for (is_h2, version) in [(true, reqwest::Version::HTTP_2), (false, reqwest::Version::HTTP_11)] {
         let client = secured.client(is_h2);
-        let mut events = Events::open(&client, &secured.at("/sse?topic=chat/a")).await;
+        let url = secured.at("/sse?topic=chat/a&connection=over-tls");
+        let mut events = Events::open(&client, &url).await;
         assert_eq!(events.response.version(), version);
         publish(&client, &secured.at("/topics/chat/a"), 1).await;
         assert_eq!(events.next().await.data, "1");
+        // Hello and entry: what it writes is counted too.
+        let written = client.get(secured.at("/path/over-tls")).send().await.unwrap();
+        let written: Value = written.json().await.unwrap();
+        assert_eq!((&written["events"], &written["blocked"]), (&json!(2), &json!(false)));
     }
 }
 

@@ -317,3 +317,13 @@ async fn bytes_are_published_and_delivered_as_a_binary_message() {
         }
     }
 }
+
+/// A page can not send the protocol's pings, so a command asks for a sign of life.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ping_of_a_page_is_answered() {
+    let server = Server::dev().await;
+    let mut raw = Raw::upgraded(&server, "/v1/socket").await;
+    assert!(raw.frame().await.unwrap().json()["hello"].is_object());
+    raw.send(masked(TEXT, br#"{"do":"ping","ref":"p"}"#)).await;
+    assert_eq!(raw.frame().await.unwrap().json(), json!({"ref": "p", "ok": {}}));
+}

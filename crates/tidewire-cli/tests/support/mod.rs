@@ -64,6 +64,14 @@ impl Process {
         self.child.wait().expect("it ends");
     }
 
+    /// SIGTERM, then waits until it has left in order.
+    pub(crate) fn stop(mut self) {
+        let pid = i32::try_from(self.id()).ok().and_then(Pid::from_raw).expect("a process");
+        kill_process(pid, Signal::TERM).expect("it can be told");
+        let status = self.child.wait().expect("it ends");
+        assert!(status.success(), "{status}");
+    }
+
     /// What it says on standard error from now on, if that is piped.
     pub(crate) fn errors(&mut self) -> Receiver<String> {
         let stderr = self.child.stderr.take().expect("its errors are piped");

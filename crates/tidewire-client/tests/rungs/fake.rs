@@ -1,6 +1,6 @@
 //! A scripted server: a test takes each request as it comes and answers it by hand.
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use tidewire_client::{
@@ -26,11 +26,14 @@ const PATIENCE: Duration = Duration::from_secs(3_600);
 
 pub(crate) struct Fake {
     listener: TcpListener,
+    // Requests that came while the test waited for another.
+    aside: RefCell<VecDeque<Call>>,
 }
 
 impl Fake {
     pub(crate) async fn start() -> Self {
-        Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self { listener, aside: RefCell::default() }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -47,6 +50,40 @@ impl Fake {
 
     /// The next request, head and body.
     pub(crate) async fn request(&self) -> Call {
+        let aside = self.aside.borrow_mut().pop_front();
+        match aside {
+            Some(call) => call,
+            None => self.accept().await,
+        }
+    }
+
+    /// The next request of this method and path, as `GET /sse`, which means the one below the prefix;
+    /// others wait until they are asked for.
+    pub(crate) async fn call(&self, what: &str) -> Call {
+        let wanted = if what.contains(" /app/") {
+            what.to_owned()
+        } else {
+            what.replacen(" /", " /app/v1/", 1)
+        };
+        let found = self.aside.borrow().iter().position(|call| call.is(&wanted));
+        if let Some(found) = found {
+            return self.aside.borrow_mut().remove(found).unwrap();
+        }
+        loop {
+            let call = self.accept().await;
+            if call.is(&wanted) {
+                return call;
+            }
+            self.aside.borrow_mut().push_back(call);
+        }
+    }
+
+    /// Which requests came that nobody asked for.
+    pub(crate) fn unasked(&self) -> Vec<String> {
+        self.aside.borrow().iter().map(|call| call.line().to_owned()).collect()
+    }
+
+    async fn accept(&self) -> Call {
         let accepted = timeout(PATIENCE, self.listener.accept()).await;
         let (mut stream, _) = accepted.expect("a request comes").unwrap();
         // The clock is paused: a write that the kernel holds back would be a wait of seconds.
@@ -76,6 +113,12 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// Is it this method and path, whatever the query?
+    fn is(&self, wanted: &str) -> bool {
+        let rest = self.line().strip_prefix(wanted);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['?', '/']))
+    }
+
     /// Method and target.
     pub(crate) fn line(&self) -> &str {
         self.head.lines().next().unwrap().trim_end_matches(" HTTP/1.1")
@@ -102,6 +145,11 @@ impl Call {
             "HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
         );
         self.stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    }
+
+    /// These bytes, and then nothing any more.
+    pub(crate) async fn cut(mut self, bytes: &str) {
+        self.stream.write_all(bytes.as_bytes()).await.unwrap();
     }
 
     pub(crate) async fn json(self, status: u16, body: &str) {
@@ -151,6 +199,15 @@ impl Stream {
     pub(crate) async fn entry(&mut self, topic: &str, id: &str, data: &str) {
         self.send(&format!("data: {data}\ntopic: {topic}\nid: {id}\n\n")).await;
     }
+
+    pub(crate) async fn beat(&mut self, at: &str) {
+        let data = format!(r#"{{"beat":true,"at":"{at}"}}"#);
+        self.send(&format!("event: tidewire.beat\ndata: {data}\nid: {at}\n\n")).await;
+    }
+
+    pub(crate) async fn canary(&mut self, number: u32) {
+        self.send(&format!("event: tidewire.canary\ndata: {{\"n\":{number}}}\n\n")).await;
+    }
 }
 
 pub(crate) struct Socket(WebSocketStream<TcpStream>);
@@ -172,6 +229,11 @@ impl Socket {
     pub(crate) async fn entry(&mut self, topic: &str, id: &str, data: &str) {
         self.send(&format!(r#"{{"topic":"{topic}","event":"message","id":"{id}","data":{data}}}"#))
             .await;
+    }
+
+    /// Bytes that need not be a whole frame.
+    pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).await.unwrap();
     }
 
     pub(crate) async fn close(&mut self, code: u16) {

@@ -6,7 +6,7 @@ use axum::{
     response::Response,
 };
 use bytes::{Bytes, BytesMut};
-use tidewire_proto::{Code, frame::Event};
+use tidewire_proto::{Code, frame::Event, plan::Transport};
 
 use tokio::sync::watch;
 
@@ -23,7 +23,7 @@ use crate::{
 /// The handler.
 pub(crate) async fn echo(State(app): State<App>, request: Request) -> Result<Response, Refused> {
     let handshake = handshake::check(&request)?;
-    let guard = app.stream_guard();
+    let guard = app.stream_guard(Transport::Ws);
     Ok(handshake.accept(request, move |connected| {
         tokio::spawn(async move {
             let _guard = guard;

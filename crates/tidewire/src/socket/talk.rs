@@ -71,6 +71,9 @@ pub(crate) fn hear(event: Event) -> Heard {
         Ok(Request { reference, command: Command::Publish(message) }) => {
             Heard::Publish(reference, message)
         }
+        Ok(Request { reference, command: Command::Ping }) => {
+            Heard::Answer(crate::wire::text(&ws::ok(&reference, "{}")))
+        }
         Ok(Request { reference, command }) => Heard::Ask(Ask { reference, command }),
         Err(RequestError { reference, error }) => {
             Heard::Answer(crate::wire::text(&ws::error(&reference, &error)))
@@ -116,8 +119,10 @@ pub(crate) async fn obey(
             }
             renewed.map(|()| "{}".to_owned())
         }
-        // Taken out before: it is answered otherwise.
-        Command::Publish(_) => Err(WireError::new(Code::Internal, "a command came twice")),
+        // Taken out before: they are answered otherwise.
+        Command::Publish(_) | Command::Ping => {
+            Err(WireError::new(Code::Internal, "a command came twice"))
+        }
     };
     let answer = match done {
         Ok(body) => ws::ok(&reference, &body),

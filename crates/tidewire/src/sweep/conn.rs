@@ -1,7 +1,7 @@
 //! [`Conn`]: what one swept socket keeps; and [`Outbox`], what has not gone out yet.
 //!
-//! Most of the time that is a session with its cursor, three moments, and nothing else. Knows no
-//! other socket.
+//! Most of the time that is a session with its cursor, a name, a few moments, and nothing else. Knows
+//! no other socket.
 //!
 //! Invariant: of entries, an outbox holds the rest of one frame; of words for this peer alone, what
 //! was said before it was known that the peer takes no more.
@@ -10,14 +10,20 @@ use std::{
     collections::VecDeque,
     io::{self, Write},
     net::TcpStream,
+    num::NonZero,
 };
 
 use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
 use tidewire_core::Session;
 
-use super::{chunk::Chunk, talk::Talk, topics::Membership, wheel::Tick};
-use crate::{app::StreamGuard, places::Place, wire::Wire};
+use super::{
+    chunk::Chunk,
+    talk::Talk,
+    topics::Membership,
+    wheel::{TICK_MS, Tick},
+};
+use crate::{app::StreamGuard, path::StreamName, places::Place, sse::EARLY_BEATS_MS, wire::Wire};
 
 /// Which socket, in this shard: a number that is used again, and which life of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +64,8 @@ pub(super) struct Conn {
     pub(super) phase: Phase,
     /// Beats since the peer was heard.
     pub(super) silent_beats: u8,
+    /// How many of the early beats are over: none is to come, or it wants none.
+    pub(super) early_beats: u8,
     /// There may be bytes to read.
     pub(super) is_unread: bool,
     /// Its peer is heard before it is told more: last time it was the other way round.
@@ -68,11 +76,17 @@ pub(super) struct Conn {
     pub(super) is_asking: bool,
     /// It stands in the row of those who read the log.
     pub(super) wants_past: bool,
+    /// What its event stream is called; others have no name.
+    pub(super) name: Option<StreamName>,
+    pub(super) opened_at: Tick,
+    /// When bytes went out last.
+    pub(super) wrote_at: Tick,
+    /// No beat before that, unless it is an early one.
     pub(super) beat_at: Tick,
-    /// When it is given up, while it takes nothing.
-    pub(super) stuck_until: Option<Tick>,
+    /// When it is given up, while it takes nothing. Later than now, so never at tick 0.
+    pub(super) stuck_until: Option<NonZero<Tick>>,
     /// When its phase ends, at the latest.
-    pub(super) phase_until: Option<Tick>,
+    pub(super) phase_until: Option<NonZero<Tick>>,
     /// The tick of the wheel that counts.
     pub(super) armed_at: Tick,
     /// Nothing while a task has borrowed it, and when it is needed no more.
@@ -82,6 +96,33 @@ pub(super) struct Conn {
     pub(super) talk: Option<Box<Talk>>,
     pub(super) _place: Place,
     pub(super) _guard: StreamGuard,
+}
+
+impl Conn {
+    /// When the next of a stream's early beats is due.
+    pub(super) fn early_beat(&self) -> Option<Tick> {
+        let after_ms = EARLY_BEATS_MS.get(usize::from(self.early_beats))?;
+        Some(self.opened_at + after_ms / TICK_MS)
+    }
+
+    /// When it beats next. A stream does so only when it was silent for so long, but for its first
+    /// seconds.
+    pub(super) fn next_beat(&self, interval: Tick) -> Tick {
+        if self.wire.is_socket() {
+            return self.beat_at;
+        }
+        let silent = self.beat_at.max(self.wrote_at + interval);
+        self.early_beat().map_or(silent, |early| early.min(silent))
+    }
+
+    /// Notes whether bytes have gone out since it was noted last, and tells.
+    pub(super) fn note_write(&mut self, now: Tick) -> bool {
+        let has_moved = self.out.has_moved();
+        if has_moved {
+            self.wrote_at = now;
+        }
+        has_moved
+    }
 }
 
 /// The peer is gone.
@@ -95,10 +136,13 @@ pub(super) struct Outbox {
     rest: Option<Box<Rest>>,
     is_blocked: bool,
     has_moved: bool,
+    // Frames of which at least a byte has gone.
+    begun: u64,
 }
 
+// With how many frames are in it of which nothing has gone.
 #[derive(Debug, Default)]
-struct Rest(VecDeque<Bytes>);
+struct Rest(VecDeque<(Bytes, u32)>);
 
 impl Outbox {
     /// Does the socket take more, as far as is known? If not, a readiness event will say so.
@@ -106,14 +150,27 @@ impl Outbox {
         !self.is_blocked
     }
 
-    /// Says something to this peer alone: it goes out now, or waits here for its turn.
-    pub(super) fn say(&mut self, mut sink: impl Write, words: &Bytes) -> Result<(), Gone> {
+    /// How many frames have gone, or have begun to.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun
+    }
+
+    /// Says something to this peer alone, in so many frames: it goes out now, or waits here for its
+    /// turn.
+    pub(super) fn say(
+        &mut self,
+        mut sink: impl Write,
+        words: &Bytes,
+        frames: u32,
+    ) -> Result<(), Gone> {
         if words.is_empty() {
             return Ok(());
         }
         let sent = if self.is_blocked { 0 } else { self.write(&mut sink, words)? };
+        let left = if sent > 0 { 0 } else { frames };
+        self.begun += u64::from(frames - left);
         if sent < words.len() {
-            self.rest.get_or_insert_default().0.push_back(words.slice(sent..));
+            self.rest.get_or_insert_default().0.push_back((words.slice(sent..), left));
         }
         Ok(())
     }
@@ -130,29 +187,33 @@ impl Outbox {
         }
         let sent = self.write(&mut sink, chunk.bytes())?;
         if sent == chunk.bytes().len() {
+            self.begun = self.begun.wrapping_add(chunk.count() as u64);
             return Ok(chunk.count());
         }
         let (begun, rest) = chunk.cut(wire, sent);
+        self.begun += begun as u64;
         if !rest.is_empty() {
-            self.rest.get_or_insert_default().0.push_back(rest);
+            self.rest.get_or_insert_default().0.push_back((rest, 0));
         }
         Ok(begun)
     }
 
     /// Has the socket taken anything since this was asked last?
-    pub(super) fn has_moved(&mut self) -> bool {
+    fn has_moved(&mut self) -> bool {
         std::mem::take(&mut self.has_moved)
     }
 
     /// Tries again with what waits.
     pub(super) fn flush(&mut self, mut sink: impl Write) -> Result<(), Gone> {
         self.is_blocked = false;
-        while let Some(words) = self.rest.as_mut().and_then(|rest| rest.0.pop_front()) {
+        while let Some((mut words, frames)) = self.rest.as_mut().and_then(|rest| rest.0.pop_front())
+        {
             let sent = self.write(&mut sink, &words)?;
+            let left = if sent > 0 { 0 } else { frames };
+            self.begun += u64::from(frames - left);
             if sent < words.len() {
-                let mut left = words;
-                left.advance(sent);
-                self.rest.get_or_insert_default().0.push_front(left);
+                words.advance(sent);
+                self.rest.get_or_insert_default().0.push_front((words, left));
                 return Ok(());
             }
         }
@@ -163,7 +224,7 @@ impl Outbox {
     /// What waits here.
     #[cfg(test)]
     pub(super) fn held_bytes(&self) -> usize {
-        self.rest.iter().flat_map(|rest| rest.0.iter()).map(Bytes::len).sum()
+        self.rest.iter().flat_map(|rest| rest.0.iter()).map(|(bytes, _)| bytes.len()).sum()
     }
 
     /// Writes until the socket takes no more; only its refusal says so.
@@ -216,7 +277,7 @@ mod tests {
     }
 
     /// Three entries and two words, through a socket that stops at every byte, and every so many
-    /// bytes after that: what arrives is whole and in order.
+    /// bytes after that: what arrives is whole and in order, and what of it has begun is known.
     #[test]
     fn a_write_that_stops_at_any_byte_loses_and_repeats_nothing() {
         let entries: Vec<_> =
@@ -224,27 +285,44 @@ mod tests {
         for wire in [Wire::Chunked, Wire::Socket] {
             let frames: Vec<u8> = entries.iter().flat_map(|one| wire.entry(one)).collect();
             let whole = [b"hello ".as_slice(), &frames, b" bye"].concat();
+            let lengths = entries.iter().map(|one| wire.entry(one).len());
+            let begins: Vec<_> = std::iter::once(6)
+                .chain(lengths)
+                .scan(0, |place, length| {
+                    *place += length;
+                    Some(*place)
+                })
+                .collect();
+            let check = |out: &Outbox, sink: &Narrow| {
+                let taken = sink.taken.len();
+                let begun = begins.iter().filter(|begin| **begin < taken).count();
+                assert_eq!(out.begun(), u64::from(taken > 0) + begun as u64, "{wire:?}: {taken}");
+            };
             for first in 0..=whole.len() {
                 for then in [1, 2, 40, 1_000] {
                     let mut sink = Narrow { taken: Vec::new(), room: first };
                     let mut out = Outbox::default();
-                    out.say(&mut sink, &Bytes::from("hello ")).unwrap();
+                    out.say(&mut sink, &Bytes::from("hello "), 1).unwrap();
+                    check(&out, &sink);
                     let (mut done, mut chunk) = (0, Chunk::default());
                     while done < entries.len() {
                         chunk.fill(wire, &entries[done..]);
                         done += out.deliver(&mut sink, wire, &chunk).unwrap();
+                        check(&out, &sink);
                         while !out.is_free() {
                             let held = out.held_bytes();
                             assert!(held <= 6 + wire.entry(&entries[1]).len(), "{held}");
                             sink.room = then;
                             out.flush(&mut sink).unwrap();
+                            check(&out, &sink);
                         }
                     }
-                    out.say(&mut sink, &Bytes::from(" bye")).unwrap();
+                    out.say(&mut sink, &Bytes::from(" bye"), 1).unwrap();
                     while !out.is_free() {
                         sink.room = then;
                         out.flush(&mut sink).unwrap();
                         assert!(out.has_moved());
+                        check(&out, &sink);
                     }
                     assert_eq!(sink.taken, whole, "{wire:?}: {first} bytes, then {then}");
                     assert!(out.rest.is_none());
@@ -268,7 +346,7 @@ mod tests {
     #[test]
     fn a_peer_that_is_gone_is_told_from_one_that_is_slow() {
         let mut out = Outbox::default();
-        assert_eq!(out.say(Broken, &Bytes::from("x")), Err(Gone));
+        assert_eq!(out.say(Broken, &Bytes::from("x"), 1), Err(Gone));
         let mut chunk = Chunk::default();
         chunk.fill(Wire::Socket, &[framed(1, "x")]);
         assert_eq!(out.deliver(Broken, Wire::Socket, &chunk), Err(Gone));
@@ -277,6 +355,6 @@ mod tests {
     #[test]
     fn a_socket_without_news_is_small() {
         // Most of it is the session with one subscription. What is measured is in the benches.
-        assert!(size_of::<Conn>() <= 320, "{}", size_of::<Conn>());
+        assert!(size_of::<Conn>() <= 288, "{}", size_of::<Conn>());
     }
 }

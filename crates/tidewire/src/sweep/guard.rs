@@ -2,6 +2,7 @@
 //! thread of the test. What the kernel does is not counted.
 
 use std::{
+    cell::Cell,
     io::{Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
     sync::{Arc, atomic::AtomicBool},
@@ -9,9 +10,9 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use tidewire_core::Session;
-use tidewire_proto::Topic;
+use tidewire_proto::{Topic, plan::Transport};
 
-use super::{Arrived, Inbox, Items, poller::Wakeup, shard::Shard};
+use super::{Arrived, Inbox, Items, Named, poller::Wakeup, shard::Shard};
 use crate::{
     guard::{
         Bed, DATA_BYTES, count, message, topic,
@@ -31,6 +32,8 @@ struct Swept {
     shard: Shard,
     inbox: Arc<Inbox>,
     places: Arc<Places>,
+    // Streams that have a name so far.
+    named: Cell<u32>,
 }
 
 impl Swept {
@@ -46,7 +49,7 @@ impl Swept {
         let shard = Shard::new(bed.app.clone(), Arc::clone(&inbox), handle).expect("a shard");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         drop(inside);
-        Self { bed, listener, shard, inbox, places: Arc::default() }
+        Self { bed, listener, shard, inbox, places: Arc::default(), named: Cell::new(0) }
     }
 
     /// A connection: the peer's end and ours.
@@ -61,14 +64,19 @@ impl Swept {
     fn arrived(&self, wire: Wire, session: Session) -> Arrived {
         let limits = self.bed.app.hub.limits();
         let place = Places::enter(&self.places, Ipv4Addr::LOCALHOST.into(), limits);
+        let number = self.named.get();
+        self.named.set(number + 1);
+        let name = self.bed.app.paths.name(None, &number.to_string());
+        let named = Named { name, frames: 1, beats_early: false };
         Arrived {
             wire,
             session,
             first: Bytes::from_static(FIRST),
             input: BytesMut::new(),
+            named: (!wire.is_socket()).then_some(named),
             told: 0,
             place: place.expect("there is room"),
-            guard: self.bed.app.stream_guard(),
+            guard: self.bed.app.stream_guard(Transport::Sse),
         }
     }
 
@@ -95,7 +103,7 @@ impl Swept {
         loop {
             let is_busy = shard.round();
             shard.poller.poll(&mut shard.readiness).expect("sockets can be watched");
-            let Items { arrivals, done } = &*inbox.lock();
+            let Items { arrivals, done, .. } = &*inbox.lock();
             if !is_busy && shard.readiness.is_empty() && arrivals.is_empty() && done.is_empty() {
                 return shard.memos.clear();
             }

@@ -4,7 +4,9 @@
 //! that something happened to, and sweeps a slice of the topics that have news. It waits only when
 //! there is nothing of all that.
 
-use std::{collections::VecDeque, io, net::TcpStream, sync::Arc, task::Waker, time::Duration};
+use std::{
+    collections::VecDeque, io, net::TcpStream, num::NonZero, sync::Arc, task::Waker, time::Duration,
+};
 
 use slab::Slab;
 use smallvec::SmallVec;
@@ -13,9 +15,10 @@ use tidewire_proto::{Code, WireError};
 use tokio::{runtime::Handle, sync::watch, time::Instant};
 
 use super::{
-    Arrived, Inbox,
+    Arrived, Inbox, Items,
     conn::{Conn, Key, Outbox, Phase},
     memo::Memos,
+    names::Names,
     poller::{Poller, Readiness},
     reload::Reload,
     talk::{End, Talk},
@@ -25,6 +28,7 @@ use super::{
 };
 use crate::{
     app::{App, restarting},
+    sse::EARLY_BEATS_MS,
     wire,
 };
 
@@ -51,6 +55,7 @@ pub(super) struct Shard {
     started: Instant,
     pub(super) now: Tick,
     pub(super) conns: Slab<Conn>,
+    pub(super) names: Names,
     generation: u32,
     ready: VecDeque<Key>,
     wanting_past: VecDeque<Key>,
@@ -90,6 +95,7 @@ impl Shard {
             started: Instant::now(),
             now: 0,
             conns: Slab::new(),
+            names: Names::default(),
             generation: 0,
             ready: VecDeque::new(),
             wanting_past: VecDeque::new(),
@@ -128,10 +134,13 @@ impl Shard {
     /// One round. True if there is more to do at once.
     pub(super) fn round(&mut self) -> bool {
         self.now = self.started.elapsed().as_millis() as u64 / TICK_MS;
-        let (arrivals, done) = self.inbox.take();
+        let Items { arrivals, done, asked } = self.inbox.take();
         self.notice_reload();
         for (stream, arrived) in arrivals {
             self.arrive(stream, arrived);
+        }
+        for asked in asked {
+            self.hear_asked(asked);
         }
         for done in done {
             self.take_back(done);
@@ -179,9 +188,10 @@ impl Shard {
     }
 
     fn arrive(&mut self, stream: TcpStream, arrived: Arrived) {
-        let Arrived { wire, session, first, input, told, place, guard } = arrived;
+        let Arrived { wire, session, first, input, named, told, place, guard } = arrived;
         self.generation = self.generation.wrapping_add(1);
-        let beat_at = self.now + self.beat;
+        let (opened_at, beat_at) = (self.now, self.now + self.beat);
+        let wants_beats = named.as_ref().is_some_and(|named| named.beats_early);
         let talk = (!input.is_empty()).then(|| Talk::new(self.app.hub.limits(), input));
         let vacant = self.conns.vacant_entry();
         let key = Key { index: vacant.key() as u32, generation: self.generation };
@@ -195,11 +205,15 @@ impl Shard {
             wire,
             phase: Phase::Open,
             silent_beats: 0,
+            early_beats: if wants_beats { 0 } else { EARLY_BEATS_MS.len() as u8 },
             is_unread: talk.is_some(),
             is_ready: false,
             is_asking: false,
             wants_past: false,
             hears_first: false,
+            name: named.as_ref().map(|named| named.name),
+            opened_at,
+            wrote_at: opened_at,
             beat_at,
             stuck_until: None,
             phase_until: None,
@@ -211,8 +225,11 @@ impl Shard {
             _place: place,
             _guard: guard,
         });
+        if let Some(named) = &named {
+            self.names.enter(named.name, key.index, &mut self.conns);
+        }
         self.enter_topics(key);
-        self.say(key, &first);
+        self.say_frames(key, &first, named.map_or(1, |named| named.frames));
         self.arm(key);
         self.make_ready(key);
     }
@@ -246,6 +263,7 @@ impl Shard {
     pub(super) fn remove(&mut self, key: Key) {
         if self.conn(key).is_some() {
             self.leave_topics(key);
+            self.leave_name(key);
             self.conns.remove(key.index as usize);
         }
     }
@@ -266,15 +284,16 @@ impl Shard {
 
     /// Does for one socket whatever can be done now.
     pub(super) fn serve(&mut self, key: Key) {
-        let (stuck_until, is_leaving) = (self.now + self.stuck, self.is_leaving);
+        let (now, stuck_until, is_leaving) = (self.now, self.now + self.stuck, self.is_leaving);
         let Some(conn) = self.conn(key) else { return };
         if !conn.out.is_free() {
             if conn.out.flush(&conn.stream).is_err() {
                 return self.remove(key);
             }
+            let has_moved = conn.note_write(now);
             if !conn.out.is_free() {
-                if conn.out.has_moved() {
-                    conn.stuck_until = Some(stuck_until);
+                if has_moved {
+                    conn.stuck_until = NonZero::new(stuck_until);
                 }
                 return;
             }
@@ -340,7 +359,7 @@ impl Shard {
         let Some(conn) = conns.get_mut(key.index as usize) else { return };
         let Conn { stream, wire, out, session: Some(session), .. } = conn else { return };
         let mut told = match &news.gap {
-            Some((filter, gap)) => out.say(&*stream, &wire.gap(filter, gap)),
+            Some((filter, gap)) => out.say(&*stream, &wire.gap(filter, gap), 1),
             None => Ok(()),
         };
         let mut done = 0;
@@ -356,7 +375,7 @@ impl Shard {
         if done < news.entries.len() {
             session.give_back(news, done);
         } else if told.is_ok() && !news.live.is_empty() {
-            told = out.say(&*stream, &wire.live(session, &news.live));
+            told = out.say(&*stream, &wire.live(session, &news.live), 0);
         }
         self.after_write(key, told.is_err());
     }
@@ -423,23 +442,24 @@ impl Shard {
 
     /// Says something to this peer alone.
     pub(super) fn say(&mut self, key: Key, words: &bytes::Bytes) {
+        self.say_frames(key, words, 1);
+    }
+
+    fn say_frames(&mut self, key: Key, words: &bytes::Bytes, frames: u32) {
         let Some(conn) = self.conn(key) else { return };
-        let told = conn.out.say(&conn.stream, words);
+        let told = conn.out.say(&conn.stream, words, frames);
         self.after_write(key, told.is_err());
     }
 
     fn after_write(&mut self, key: Key, is_gone: bool) {
-        let (beat_at, stuck_until) = (self.now + self.beat, self.now + self.stuck);
+        let (now, stuck_until) = (self.now, self.now + self.stuck);
         let Some(conn) = self.conn(key) else { return };
         if is_gone {
             return self.remove(key);
         }
-        if !conn.wire.is_socket() {
-            // A stream beats only when it is silent.
-            conn.beat_at = beat_at;
-        }
-        if !conn.out.is_free() && (conn.stuck_until.is_none() || conn.out.has_moved()) {
-            conn.stuck_until = Some(stuck_until);
+        let has_moved = conn.note_write(now);
+        if !conn.out.is_free() && (conn.stuck_until.is_none() || has_moved) {
+            conn.stuck_until = NonZero::new(stuck_until);
             self.arm(key);
         }
     }

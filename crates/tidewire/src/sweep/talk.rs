@@ -3,7 +3,7 @@
 //! A [`Talk`] exists only while something is under way: a message that has not all come, publishes
 //! that are not answered, or the end. An idle socket has none, and no buffer.
 
-use std::{collections::VecDeque, io, io::Read, net::Shutdown, sync::Arc};
+use std::{collections::VecDeque, io, io::Read, net::Shutdown, num::NonZero, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
@@ -249,7 +249,7 @@ impl Shard {
             conn.talk.get_or_insert_with(|| Box::new(Talk::new(app.hub.limits(), BytesMut::new())));
         talk.ending = Some(end);
         conn.phase = Phase::Finishing;
-        conn.phase_until = Some(until);
+        conn.phase_until = NonZero::new(until);
         conn.session = None;
         self.leave_topics(key);
         self.arm(key);
@@ -288,7 +288,7 @@ impl Shard {
             return self.close(key);
         }
         if conn.phase_until.is_none() {
-            conn.phase_until = Some(until);
+            conn.phase_until = NonZero::new(until);
             conn.is_unread = true;
             // Whoever broke the protocol sees our half end at once. Its bytes are read on, or its
             // system would throw our close frame away.
@@ -313,8 +313,11 @@ impl Shard {
 
     /// Says that the server is there. A peer that takes nothing now needs no beat to be found out.
     pub(super) fn beat(&mut self, key: Key) {
-        let next = self.now + self.beat;
+        let (now, next) = (self.now, self.now + self.beat);
         let Some(conn) = self.conn(key) else { return };
+        if conn.early_beat().is_some_and(|early| early <= now) {
+            conn.early_beats += 1;
+        }
         conn.beat_at = next;
         let Conn { session: Some(session), out, wire, talk, .. } = conn else { return };
         if !out.is_free() {

@@ -6,6 +6,7 @@ use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
     ops::Range,
     sync::{Arc, Mutex, atomic::AtomicBool},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -14,11 +15,17 @@ use tidewire_core::{
     clock::{SeededRandom, SystemClock},
     log::memory::MemoryBounds,
 };
-use tidewire_proto::{After, Data, EventType, Message, Topic};
-use tokio::sync::watch;
+use tidewire_proto::{
+    After, Data, EventType, Message, Topic, path::Written, plan::Transport, sse::Parser,
+};
+use tokio::sync::{oneshot, watch};
 
-use super::{Arrived, Ends, Inbox, Items, poller::Wakeup, shard::Shard};
-use crate::{guard::Bed, places::Places, wire::Wire};
+use super::{Arrived, Ends, Inbox, Items, Named, names::Asked, poller::Wakeup, shard::Shard};
+use crate::{
+    guard::{self, Bed},
+    places::Places,
+    wire::Wire,
+};
 
 mod slow;
 mod told;
@@ -87,6 +94,65 @@ fn pair() -> (TcpStream, TcpStream) {
     (far, near)
 }
 
+/// A shard that a test turns round by round.
+struct Turned {
+    bed: Bed,
+    inbox: Arc<Inbox>,
+    shard: Shard,
+}
+
+impl Turned {
+    fn new() -> Self {
+        let bed = Bed::new();
+        let inside = bed.runtime.enter();
+        let (inbox, handle) = (inbox(), bed.runtime.handle().clone());
+        let shard = Shard::new(bed.app.clone(), Arc::clone(&inbox), handle).unwrap();
+        drop(inside);
+        Self { bed, inbox, shard }
+    }
+
+    /// Time passes, and the shard does what there is to do.
+    fn after(&mut self, ms: u64) {
+        let Self { bed, shard, .. } = self;
+        bed.runtime.block_on(async {
+            tokio::time::advance(Duration::from_millis(ms)).await;
+            while shard.round() {}
+            shard.poller.poll(&mut shard.readiness).unwrap();
+        });
+    }
+
+    /// An event stream comes; the peer's end of it.
+    fn stream(&mut self, name: &str, beats_early: bool) -> TcpStream {
+        let (far, near) = pair();
+        let name = self.bed.app.paths.name(None, name);
+        let named = Some(Named { name, frames: 1, beats_early });
+        let first = Bytes::from_static(b"event: tidewire.hello\ndata: {}\n\n");
+        let arrived = Arrived { wire: Wire::Stream, first, named, ..arrived(&self.bed) };
+        self.inbox.lock().arrivals.push((near, arrived));
+        far
+    }
+
+    fn ask(&self, asked: Asked) {
+        self.inbox.lock().asked.push(asked);
+    }
+
+    /// What was written to the stream of this name.
+    fn written(&mut self, name: &str) -> Option<Written> {
+        let (answer, mut answered) = oneshot::channel();
+        self.ask(Asked::Written(self.bed.app.paths.name(None, name), answer));
+        self.after(0);
+        answered.try_recv().unwrap()
+    }
+}
+
+/// The events that have come to this end.
+fn heard(far: &mut TcpStream) -> Vec<String> {
+    let mut bytes = vec![0; 1 << 16];
+    let count = far.read(&mut bytes).unwrap_or(0);
+    let events = Parser::new(1 << 16).feed(&bytes[..count]).unwrap();
+    events.into_iter().map(|event| event.event).collect()
+}
+
 fn arrived(bed: &Bed) -> Arrived {
     let topic = Topic::parse("chat/a").unwrap();
     let limits = bed.app.hub.limits();
@@ -95,9 +161,10 @@ fn arrived(bed: &Bed) -> Arrived {
         session: bed.reader(&topic),
         first: Bytes::new(),
         input: BytesMut::new(),
+        named: None,
         told: 0,
         place: Places::enter(&Arc::default(), Ipv4Addr::LOCALHOST.into(), limits).unwrap(),
-        guard: bed.app.stream_guard(),
+        guard: bed.app.stream_guard(Transport::Ws),
     }
 }
 
@@ -126,6 +193,92 @@ fn a_flood_of_words_has_its_turns_and_no_more() {
         }
     }
     panic!("only {pongs} are answered");
+}
+
+#[test]
+fn early_beats_come_at_their_times_and_the_others_as_ever() {
+    let mut turned = Turned::new();
+    // What comes at a time comes with the tick that it falls into.
+    let mut early = turned.stream("early", true);
+    let mut plain = turned.stream("plain", false);
+    turned.after(0);
+    assert_eq!(heard(&mut early), ["tidewire.hello"]);
+    assert_eq!(heard(&mut plain), ["tidewire.hello"]);
+    let mut passed = 0;
+    let topic = Topic::parse("chat/a").unwrap();
+    for (ms, at) in [250, 500, 1_000, 2_000].into_iter().zip(1..) {
+        turned.after(ms - passed - 10);
+        assert_eq!(heard(&mut early), [""; 0], "not before {ms} ms");
+        turned.after(10);
+        assert_eq!(heard(&mut early), ["tidewire.beat"], "at {ms} ms");
+        passed = ms;
+        let written = turned.written("early").unwrap();
+        let expected = Written { events: 2 * at, open_ms: ms, quiet_ms: 0, is_blocked: false };
+        assert_eq!(written, expected);
+        // Something else that is said changes nothing about it.
+        turned.bed.publish(vec![guard::message(&topic)]);
+        turned.after(0);
+        assert_eq!(heard(&mut early), ["message"]);
+        assert_eq!(heard(&mut plain), ["message"]);
+    }
+    // From then on it beats when it was silent.
+    turned.after(19_990);
+    assert_eq!(heard(&mut early), [""; 0]);
+    turned.after(10);
+    assert_eq!(heard(&mut early), ["tidewire.beat"]);
+    assert_eq!(heard(&mut plain), ["tidewire.beat"]);
+    let written = turned.written("plain").unwrap();
+    let expected = Written { events: 6, open_ms: 22_000, quiet_ms: 0, is_blocked: false };
+    assert_eq!(written, expected);
+    turned.after(70);
+    assert_eq!(
+        turned.written("plain"),
+        Some(Written { open_ms: 22_070, quiet_ms: 70, ..expected })
+    );
+}
+
+/// Of many that come and go, each is found by its name while it is there, and by no other.
+#[test]
+fn each_of_many_streams_is_found_by_its_name() {
+    const MANY: usize = 200;
+    let mut turned = Turned::new();
+    let name = |number: usize| format!("stream-{number}");
+    let mut streams: Vec<_> = (0..MANY).map(|number| turned.stream(&name(number), false)).collect();
+    turned.after(0);
+    let topic = Topic::parse("chat/a").unwrap();
+    turned.bed.publish(vec![guard::message(&topic)]);
+    turned.after(0);
+    for number in 0..MANY {
+        assert_eq!(turned.written(&name(number)).unwrap().events, 2);
+    }
+    // Some go, some have their names taken, by a newer one or by one that is elsewhere.
+    let newer: Vec<_> =
+        (0..MANY / 4).map(|number| turned.stream(&name(number * 4), false)).collect();
+    for number in 0..MANY / 4 {
+        turned.ask(Asked::Forget(turned.bed.app.paths.name(None, &name(number * 4 + 1))));
+    }
+    for number in (0..MANY / 4).rev() {
+        drop(streams.remove(number * 4 + 2));
+    }
+    turned.after(0);
+    turned.after(0);
+    for number in 0..MANY {
+        let events = turned.written(&name(number)).map(|written| written.events);
+        let expected = [Some(1), None, None, Some(2)][number % 4];
+        assert_eq!(events, expected, "{number}");
+    }
+    // Those who have no name any more leave without taking a newer one's with them.
+    drop(streams);
+    turned.after(0);
+    turned.after(0);
+    for number in 0..MANY {
+        let expected = number % 4 == 0;
+        assert_eq!(turned.written(&name(number)).is_some(), expected, "{number}");
+    }
+    drop(newer);
+    turned.after(0);
+    turned.after(0);
+    assert!((0..MANY).all(|number| turned.written(&name(number)).is_none()));
 }
 
 /// Or a shutdown would wait for it for ever, and whoever came to it would wait too.

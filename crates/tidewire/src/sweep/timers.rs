@@ -2,7 +2,7 @@
 //!
 //! A socket stands in the wheel once that counts, for whatever of all this comes first.
 
-use std::time::Duration;
+use std::{num::NonZero, time::Duration};
 
 use super::{
     conn::{Key, Phase},
@@ -20,12 +20,12 @@ impl Shard {
     pub(super) fn fire(&mut self, tick: Tick, key: Key) {
         let now = self.now;
         let Some(conn) = self.conn(key).filter(|conn| conn.armed_at == tick) else { return };
-        if conn.stuck_until.is_some_and(|until| until <= now) && !self.is_moving(key) {
+        if conn.stuck_until.is_some_and(|until| until.get() <= now) && !self.is_moving(key) {
             tracing::info!("a reader accepted nothing for too long and is closed");
             return self.remove(key);
         }
         let Some(conn) = self.conn(key) else { return };
-        let is_over = conn.phase_until.is_some_and(|until| until <= now);
+        let is_over = conn.phase_until.is_some_and(|until| until.get() <= now);
         match conn.phase {
             Phase::Open => self.fire_open(key),
             Phase::Finishing if is_over => {
@@ -41,23 +41,24 @@ impl Shard {
     /// The kernel tells of room only when there is plenty. So whether a peer really takes nothing is
     /// found out by trying.
     fn is_moving(&mut self, key: Key) -> bool {
-        let stuck_until = self.now + self.stuck;
+        let (now, stuck_until) = (self.now, self.now + self.stuck);
         let Some(conn) = self.conn(key) else { return true };
-        conn.out.has_moved();
         if conn.out.flush(&conn.stream).is_err() {
             return false;
         }
+        conn.note_write(now);
         if conn.phase == Phase::Open {
             self.step(key);
         }
         let Some(conn) = self.conn(key) else { return true };
-        let is_moving = conn.out.has_moved() || conn.out.is_free();
-        conn.stuck_until = (!conn.out.is_free()).then_some(stuck_until);
+        // Here, or a moment before.
+        let is_moving = conn.wrote_at == now || conn.out.is_free();
+        conn.stuck_until = NonZero::new(stuck_until).filter(|_| !conn.out.is_free());
         is_moving
     }
 
     fn fire_open(&mut self, key: Key) {
-        let now = self.now;
+        let (now, interval) = (self.now, self.beat);
         let app = self.app.clone();
         let Some(conn) = self.conn(key) else { return };
         let Some(session) = &conn.session else {
@@ -68,7 +69,7 @@ impl Shard {
         if app.access_left(session.peer()) == Some(Duration::ZERO) {
             return self.end(key, End::Bye(expired(), app.retry()));
         }
-        if conn.beat_at <= now {
+        if conn.next_beat(interval) <= now {
             // A topic of which nothing is heard has moved on too.
             self.step(key);
             self.beat(key);
@@ -77,15 +78,16 @@ impl Shard {
 
     /// Puts the socket into the wheel for the next moment at which something is due.
     pub(super) fn arm(&mut self, key: Key) {
-        let (now, app) = (self.now, self.app.clone());
+        let (now, interval, app) = (self.now, self.beat, self.app.clone());
         let Some(conn) = self.conn(key) else { return };
         let is_open = conn.phase == Phase::Open;
         let access = conn.session.as_ref().filter(|_| is_open).and_then(|session| {
             // A tick more, so that it has really ended when it is looked at.
             app.access_left(session.peer()).map(|left| now + 1 + ticks(left.min(LOOK_AGAIN)))
         });
-        let beat = is_open.then_some(conn.beat_at);
-        let due = [beat, conn.stuck_until, conn.phase_until, access].into_iter().flatten().min();
+        let beat = is_open.then(|| conn.next_beat(interval));
+        let [stuck, phase] = [conn.stuck_until, conn.phase_until].map(|at| at.map(NonZero::get));
+        let due = [beat, stuck, phase, access].into_iter().flatten().min();
         let Some(due) = due else { return };
         let is_armed = conn.armed_at > now && conn.armed_at <= due;
         if !is_armed {

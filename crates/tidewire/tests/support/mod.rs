@@ -9,6 +9,7 @@ use serde_json::Value;
 use tidewire::{Hub, Reloaded, Settings, Tidewire, config::ConfigError};
 use tokio::{sync::oneshot, task::JoinHandle};
 
+pub(crate) mod embedded;
 pub(crate) mod log;
 pub(crate) mod raw;
 pub(crate) mod sse;
@@ -199,6 +200,11 @@ pub(crate) fn is_swept() -> bool {
 /// A client without a pool, so that each request is a connection of its own.
 pub(crate) fn http() -> reqwest::Client {
     reqwest::Client::builder().pool_max_idle_per_host(0).timeout(PATIENCE).build().unwrap()
+}
+
+/// A client that speaks HTTP/2 and nothing else: its streams share one connection.
+pub(crate) fn http2() -> reqwest::Client {
+    reqwest::Client::builder().http2_prior_knowledge().timeout(PATIENCE).build().unwrap()
 }
 
 /// Waits until something holds, with a bound.

@@ -33,6 +33,15 @@ impl Stream {
     /// The same, of any server.
     pub(crate) async fn connect(url: &str, headers: &[(&str, &str)]) -> (Self, Value) {
         let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        Self::connect_by(&client, url, headers).await
+    }
+
+    /// The same, by a client of the test's own.
+    pub(crate) async fn connect_by(
+        client: &reqwest::Client,
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> (Self, Value) {
         let mut request = client.get(url);
         for (name, value) in headers {
             request = request.header(*name, *value);

@@ -1,0 +1,134 @@
+//! [`Metrics`]: what the server counts, and `GET /metrics`, where Prometheus reads it.
+//!
+//! In `tidewire dev` everybody on this machine may; in `tidewire serve`, whoever shows an API key of
+//! the config. Format: Prometheus text, version 0.0.4. Label values are words of ours alone, so
+//! there is nothing to escape, and never more series than there are words.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use axum::{body::Body, extract::State, response::Response};
+use http::{HeaderMap, HeaderValue, header};
+use tidewire_proto::{Code, plan::Transport};
+
+use crate::{
+    answer::Refused,
+    app::{App, bearer},
+    path::Verdict,
+};
+
+const CONTENT_TYPE: HeaderValue =
+    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// Counters, for as long as the process runs.
+#[derive(Default)]
+pub(crate) struct Metrics {
+    open: [Arc<AtomicUsize>; Transport::ALL.len()],
+    // Seldom touched, and as many as there are combinations of words at most.
+    verdicts: Mutex<BTreeMap<[&'static str; 4], u64>>,
+}
+
+impl Metrics {
+    /// How many streams, sockets or waiting polls are open.
+    pub(crate) fn open(&self, transport: Transport) -> &Arc<AtomicUsize> {
+        match (transport, &self.open) {
+            (Transport::Sse, [open, _, _])
+            | (Transport::Ws, [_, open, _])
+            | (Transport::Poll, [_, _, open]) => open,
+        }
+    }
+
+    /// Counts what a client says of its path.
+    pub(crate) fn count(&self, verdict: &Verdict) {
+        let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+        *verdicts.entry(verdict.words()).or_default() += 1;
+    }
+
+    fn text(&self) -> String {
+        let mut out = String::new();
+        let help = "Open event streams (sse), WebSockets (ws) and waiting long-polls (poll).";
+        begin(&mut out, "tidewire_streams_open", "gauge", help);
+        for transport in Transport::ALL {
+            let (name, open) = (transport.as_str(), self.open(transport).load(Ordering::Relaxed));
+            let _ = writeln!(out, "tidewire_streams_open{{transport=\"{name}\"}} {open}");
+        }
+        let help = "What clients reported of their paths: the verdict, from which transport to which \
+                    they moved, and what they judged by.";
+        begin(&mut out, "tidewire_path_verdicts_total", "counter", help);
+        let verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+        for ([verdict, from, to, by], count) in &*verdicts {
+            let _ = writeln!(
+                out,
+                "tidewire_path_verdicts_total\
+                 {{verdict=\"{verdict}\",from=\"{from}\",to=\"{to}\",by=\"{by}\"}} {count}"
+            );
+        }
+        out
+    }
+}
+
+/// The two lines before a metric's own.
+fn begin(out: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+}
+
+/// The handler.
+pub(crate) async fn metrics(
+    State(app): State<App>,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    if !app.dev {
+        check(&app, &headers).await?;
+    }
+    let mut response = Response::new(Body::from(app.metrics.text()));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// Is this a program with an API key? A user's token is good, but not for this.
+async fn check(app: &App, headers: &HeaderMap) -> Result<(), Refused> {
+    if bearer(headers)?.is_some_and(|shown| app.keys.load().program(shown).is_some()) {
+        return Ok(());
+    }
+    app.admit(headers, None).await?;
+    let message = "metrics are for programs with an API key: \
+                   send a key of `[[auth.key]]` as `Authorization: Bearer …`";
+    Err(Refused::new(Code::Forbidden, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_is_what_prometheus_reads() {
+        let metrics = Metrics::default();
+        metrics.open(Transport::Sse).store(3, Ordering::Relaxed);
+        metrics.open(Transport::Poll).store(1, Ordering::Relaxed);
+        let parse = |text: &str| Verdict::parse(text.as_bytes()).unwrap();
+        let clear = parse(r#"{"verdict":"clear","from":"ws","to":"sse","by":"retest"}"#);
+        let buffered = parse(r#"{"verdict":"buffered","from":"sse","to":"ws","by":"canary"}"#);
+        for verdict in [&clear, &buffered, &buffered] {
+            metrics.count(verdict);
+        }
+        let expected = r#"# HELP tidewire_streams_open Open event streams (sse), WebSockets (ws) and waiting long-polls (poll).
+# TYPE tidewire_streams_open gauge
+tidewire_streams_open{transport="sse"} 3
+tidewire_streams_open{transport="ws"} 0
+tidewire_streams_open{transport="poll"} 1
+# HELP tidewire_path_verdicts_total What clients reported of their paths: the verdict, from which transport to which they moved, and what they judged by.
+# TYPE tidewire_path_verdicts_total counter
+tidewire_path_verdicts_total{verdict="buffered",from="sse",to="ws",by="canary"} 2
+tidewire_path_verdicts_total{verdict="clear",from="ws",to="sse",by="retest"} 1
+"#;
+        assert_eq!(metrics.text(), expected);
+    }
+}

@@ -1,0 +1,343 @@
+// Which topic is carried by what: the plan says what should, the path what can.
+//
+// Knows no wire. Carriers tell it how they fare; it moves topics between them, each with its place.
+
+import type { After, Env, Off, Options, Refusal, SendOptions, Sent, State, Status, Transport } from './api.js'
+import type { Carrier } from './carrier.js'
+import type * as Talk from './talk.js'
+import type { Upkeep } from './upkeep.js'
+import { Loss, Net, unreachable } from './net.js'
+import { Path } from './path.js'
+import type { Socket } from './socket.js'
+import { Stream } from './stream.js'
+import { type Carries, type Reader, Sub } from './sub.js'
+
+/** A plan that could not be had is asked for again after so long, in ms. */
+const PLAN_AGAIN = 5000
+/** Happenings that `explain()` remembers. */
+const RECENT = 50
+
+export interface Plan {
+  tag?: string
+  peer?: string
+  topics_per_stream_max?: number
+  features: { feature: string; transport: Transport; history: string }[]
+}
+
+/** Another tab, which reads for this one; or this one, for others. */
+export interface Relay extends Carries {
+  readonly isReading: boolean
+  add(sub: Sub): void
+  wake(): void
+  reconnect(): void
+  shown(status: Status): void
+  end(): void
+}
+
+/** The states, the worst first, and what comes next in each. */
+const STATES: { [S in State]: string } = {
+  closed: 'nothing',
+  unauthorized: 'reconnect() tries again',
+  refused: 'reconnect() tries again',
+  offline: 'an attempt when the network is back',
+  waiting: 'an attempt by itself',
+  connecting: 'an attempt is under way',
+  open: 'nothing to do',
+  idle: 'nothing until somebody listens',
+}
+
+export class Engine {
+  readonly net: Net
+  readonly path: Path
+  readonly connectMs: number
+  isClosed = false
+  isOffline = false
+  status: Status = { state: 'idle', why: 'nobody listens', next: STATES.idle }
+  plan: Plan | undefined
+  readonly subs = new Map<string, Sub>()
+  /** Hears each change of `status`. */
+  onStatus: () => void = () => undefined
+  readonly carriers: { sse: Carrier; ws?: Socket; poll?: Carrier }
+  #loading: Promise<void> | undefined
+  #tag: string | undefined
+  #isRefreshed = false
+  #halt: Loss | undefined
+  #resume: (() => void)[] = []
+  readonly recent: string[] = []
+  #upkeep: Promise<Upkeep> | undefined
+  /** The page is put away: nothing is tried. */
+  isHidden = false
+  relay: Relay | undefined
+  #talking: Promise<typeof Talk> | undefined
+
+  constructor(url: string, readonly options: Options, readonly env: Env) {
+    this.net = new Net(url, options, env)
+    this.connectMs = options.connectMs ?? 5000
+    let storage: Storage | undefined
+    try {
+      storage = globalThis.sessionStorage
+    } catch {
+      // A page that may not keep anything.
+    }
+    this.path = new Path(this.net.base, env, storage)
+    this.carriers = { sse: new Stream(this) }
+  }
+
+  read(topic: string, after: After, reader: Reader): Off {
+    let sub = this.subs.get(topic)
+    if (!sub) this.subs.set(topic, (sub = new Sub(topic, this.#isKept(topic))))
+    sub.join(reader, after)
+    this.assign()
+    if (sub.isStale) sub.carrier?.touch()
+    return () => {
+      sub.leave(reader)
+      this.env.after(this.options.lingerMs ?? 200, () => {
+        if (sub.isRead || this.subs.get(topic) !== sub) return
+        this.subs.delete(topic)
+        sub.carrier?.drop(sub)
+        if (!this.subs.size) this.#rest()
+      })
+    }
+  }
+
+  /** Publishes; resolves when the log has it. */
+  async send(topic: string, event: string, data: unknown, options: SendOptions = {}): Promise<Sent> {
+    const { publish } = await this.talk()
+    return publish(this, topic, event, data, options)
+  }
+
+  /** The socket's way to publish, if the topic's feature has it and it is open. */
+  bySocket(topic: string, event: string, data: unknown, key: string): Promise<Sent> | undefined {
+    return this.planned(topic) === 'ws' ? this.carriers.ws?.publish(topic, event, data, key) : undefined
+  }
+
+  /** What keeps connections up where not everything is well. */
+  upkeep(): Promise<Upkeep> {
+    return (this.#upkeep ??= import('./upkeep.js').then(({ Upkeep, Poll }) => {
+      this.carriers.poll = new Poll(this)
+      return new Upkeep(this)
+    }).catch((error: unknown) => {
+      this.#upkeep = undefined
+      throw unreachable(error)
+    }))
+  }
+
+  // What carriers tell.
+
+  /** Waits while nothing should be tried. */
+  async resumed(signal: AbortSignal): Promise<void> {
+    while (this.#halt || this.isHidden) {
+      await new Promise<void>((done) => {
+        this.#resume.push(done)
+        signal.addEventListener('abort', () => done())
+      })
+      signal.throwIfAborted()
+    }
+  }
+
+  /** Waits until the plan is known. */
+  async ready(signal: AbortSignal): Promise<void> {
+    if (!this.plan) await this.#load()
+    signal.throwIfAborted()
+  }
+
+  opened(carrier: Carrier, tag: string | undefined): void {
+    this.#isRefreshed = false
+    if (carrier.name !== 'sse') this.path.set(carrier.name, 'clear')
+    this.planIs(tag)
+    this.upkeep().then((upkeep) => upkeep.opened(carrier), () => undefined)
+  }
+
+  /** The server's plan has this tag. If it is another than ours, ours is asked for anew, in our slot. */
+  planIs(tag: string | undefined, wait = 0): void {
+    if (!tag || !this.plan || tag === this.#tag) return
+    this.#tag = tag
+    const load = (): void => void this.#load().catch(() => this.env.after(PLAN_AGAIN, load))
+    if (tag !== this.plan.tag) this.env.after(wait, load)
+  }
+
+  /** What follows from a loss: again now, after a wait, or not by itself. */
+  async judge(carrier: Carrier, loss: Loss, wasOpen: boolean): Promise<'now' | 'wait' | 'stop'> {
+    // Its topics are elsewhere now, if anything else works.
+    if (loss.code === 'buffered') return carrier.subs.size ? 'wait' : 'now'
+    if (loss.next === 'refresh_token') {
+      if (this.#isRefreshed || !this.net.forget()) return 'stop'
+      this.#isRefreshed = true
+      return 'now'
+    }
+    const upkeep = await this.upkeep().catch(() => undefined)
+    if (loss.next === 'give_up') {
+      if (!this.plan || !upkeep) return 'stop'
+      await upkeep.sift(carrier, loss)
+      return 'now'
+    }
+    if (!wasOpen) await upkeep?.blame(carrier, loss)
+    return 'wait'
+  }
+
+  /** Nothing goes on by itself after this. */
+  halted(carrier: Carrier, loss: Loss): void {
+    this.#halt = loss
+    carrier.status = { state: loss.next === 'refresh_token' ? 'unauthorized' : 'refused', why: loss.message }
+    for (const sub of carrier.subs.values()) sub.refuse(loss)
+    this.changed()
+  }
+
+  /** The server refuses one topic: the others go on. */
+  refuse(sub: Sub, loss: Refusal): void {
+    this.note(`${sub.topic}: ${loss.message}`)
+    sub.carrier?.drop(sub)
+    sub.refuse(loss)
+    this.changed()
+  }
+
+  note(what: string): void {
+    this.recent.push(`${new Date(this.env.now()).toISOString()} ${what}`)
+    if (this.recent.length > RECENT) this.recent.shift()
+  }
+
+  /** What the tab that reads shows. */
+  isShown(status: Status): void {
+    if (JSON.stringify(status) === JSON.stringify(this.status)) return
+    this.status = status
+    this.relay?.shown(status)
+    this.onStatus()
+  }
+
+  /** Some carrier has another status. */
+  changed(): void {
+    if (this.#isRead && !this.isClosed) return
+    const carriers = Object.values(this.carriers)
+    const worst = (Object.keys(STATES) as State[]).map((state) => carriers.find((carrier) => carrier.status.state === state && (carrier.subs.size || state === 'idle'))).find(Boolean)
+    const degraded = [...this.subs.values()].find((sub) => sub.carrier && sub.carrier.name !== this.planned(sub.topic))
+    const refused = [...this.subs.values()].find((sub) => sub.refusal)?.refusal
+    const status = this.isClosed ? { state: 'closed' as const, why: 'close() was called' } : worst && worst.subs.size ? worst.status : refused ? { state: 'refused' as const, why: refused.message } : carriers[0]!.status
+    // Between two carriers nobody is idle.
+    if (status.state === 'idle' && this.subs.size) return
+    const next = { ...status, next: STATES[status.state], ...(degraded && this.plan && { degradedFrom: this.planned(degraded.topic) }) }
+    this.isShown(next)
+  }
+
+  // What the app and the page tell.
+
+  reconnect(): void {
+    this.#halt = undefined
+    this.#isRefreshed = false
+    for (const sub of this.subs.values()) sub.refusal = undefined
+    this.#resume.splice(0).forEach((resume) => resume())
+    this.assign()
+    this.each((carrier) => (carrier.isOpen ? carrier.wake() : carrier.hurry()))
+    if (this.#isRead) this.relay!.reconnect()
+  }
+
+  wake(): void {
+    this.each((carrier) => carrier.wake())
+    this.relay?.wake()
+  }
+
+  close(): void {
+    this.isClosed = true
+    this.relay?.end()
+    const closed = new Loss('closed', 'close() was called', 'give_up')
+    for (const sub of this.subs.values()) sub.refuse(closed)
+    this.subs.clear()
+    this.each((carrier) => {
+      carrier.subs.clear()
+      carrier.end(closed)
+      carrier.hurry()
+    })
+    this.#rest()
+    this.changed()
+  }
+
+  // What stays inside.
+
+  /** Does another tab read for this one? */
+  get #isRead(): boolean {
+    return this.relay?.isReading === false
+  }
+
+  /** The code for sending, and for sockets. */
+  talk(): Promise<typeof Talk> {
+    return (this.#talking ??= import('./talk.js').then((talk) => {
+      this.carriers.ws = new talk.Socket(this)
+      return talk
+    }).catch((error: unknown) => {
+      this.#talking = undefined
+      throw unreachable(error)
+    }))
+  }
+
+  each(call: (carrier: Carrier) => void): void {
+    Object.values(this.carriers).forEach(call)
+  }
+
+  #rest(): void {
+    void this.#upkeep?.then((upkeep) => upkeep.rest())
+  }
+
+  #feature(topic: string): Plan['features'][number] | undefined {
+    return this.plan?.features.find(({ feature }) => feature === topic.split('/')[0])
+  }
+
+  planned(topic: string): Transport {
+    return this.#feature(topic)?.transport ?? 'sse'
+  }
+
+  #isKept(topic: string): boolean {
+    return this.#feature(topic)?.history !== 'none'
+  }
+
+  #load(): Promise<void> {
+    this.#loading ??= this.#ask().finally(() => (this.#loading = undefined))
+    return this.#loading
+  }
+
+  async #ask(): Promise<void> {
+    const plan: Plan = await this.net.json('/plan')
+    if (!Array.isArray(plan?.features)) throw new Loss('foreign', '/plan answers with no plan: is this a Tidewire server?')
+    const isOther = this.plan?.peer !== plan.peer
+    this.plan = plan
+    for (const sub of this.subs.values()) sub.isKept = this.#isKept(sub.topic)
+    if (!this.env.WebSocket) this.path.set('ws', 'blocked')
+    if (isOther) await this.share()
+    this.assign()
+  }
+
+  /** Joins the other tabs of the same person, where that is worth it. */
+  async share(): Promise<void> {
+    this.relay?.end()
+    this.relay = undefined
+    // Without this code, or without locks, each tab reads for itself.
+    if (globalThis.document && this.options.share !== false && this.plan?.peer) this.relay = await import('./tabs.js').then(({ join }) => join(this)).catch(() => undefined)
+    this.assign()
+  }
+
+  /** Gives each topic to the carrier that should and can have it. */
+  assign(): void {
+    const most = this.plan?.topics_per_stream_max ?? 64
+    let streamed = 0
+    for (const sub of this.subs.values()) {
+      if (sub.refusal) continue
+      let rung = this.path.pick(this.planned(sub.topic), sub.isKept)
+      // One stream has room for so many topics; the rest is no less live on the socket.
+      if (rung === 'sse' && ++streamed > most && !this.path.isShut('ws')) rung = 'ws'
+      const carrier = this.#isRead ? this.relay! : this.carriers[rung]
+      if (sub.carrier === carrier && carrier) continue
+      sub.carrier?.drop(sub)
+      if (carrier) carrier.add(sub)
+      else this.#fetch(rung)
+    }
+    void this.#upkeep?.then((upkeep) => upkeep.retestLater())
+    this.changed()
+  }
+
+  /** Fetches the code of a rung. Where it can not be had, the rung is one that the path blocks. */
+  #fetch(rung: Transport): void {
+    const code: Promise<unknown> = rung === 'ws' ? this.talk() : this.upkeep()
+    code.then(() => this.assign(), () => {
+      if (rung !== 'poll') this.path.set(rung, 'blocked')
+      this.env.after(1000, () => this.assign())
+    })
+  }
+}

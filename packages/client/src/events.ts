@@ -1,0 +1,69 @@
+// A topic's entries as a loop. Backpressure is the cursor standing still: when the loop is slow,
+// reading stops, and begins again after the last entry that waits.
+
+import type { After, Entry, EventsOptions, Off, Refusal } from './api.js'
+import type { Engine } from './engine.js'
+import { TidewireError } from './error.js'
+
+export function entriesOf(engine: Engine, topic: string, { after = 'start', until = 'end', signal, buffer = 256 }: EventsOptions = {}): AsyncIterableIterator<Entry> {
+  const waiting: Entry[] = []
+  let place: After = after
+  let off: Off | undefined
+  let isOver = false
+  let error: Refusal | undefined
+  let wake: () => void = () => undefined
+
+  const pause = (): void => {
+    off?.()
+    off = undefined
+  }
+  const finish = (): void => {
+    isOver = true
+    pause()
+    signal?.removeEventListener('abort', finish)
+    wake()
+  }
+  const reader = {
+    hear(entry: Entry): void {
+      if (isOver || !off) return
+      waiting.push(entry)
+      if (entry.id) place = entry.id
+      if (entry.event === until) return finish()
+      if (waiting.length >= buffer) {
+        if (!entry.id) {
+          error = { code: 'too_slow', message: `the loop is ${buffer} entries behind, and what is not kept can not be read again`, next: 'give_up' }
+          return finish()
+        }
+        pause()
+      }
+      wake()
+    },
+    refused(refusal: Refusal): void {
+      if (!engine.isClosed) error = refusal
+      finish()
+    },
+  }
+  if (signal?.aborted) isOver = true
+  signal?.addEventListener('abort', finish)
+
+  return {
+    [Symbol.asyncIterator]() {
+      return this
+    },
+    async next() {
+      for (;;) {
+        const value = waiting.shift()
+        if (value) return { done: false, value }
+        if (error) throw new TidewireError(error)
+        if (isOver || engine.isClosed) return { done: true, value: undefined }
+        off ??= engine.read(topic, place, reader)
+        await new Promise<void>((done) => (wake = done))
+      }
+    },
+    async return() {
+      waiting.length = 0
+      finish()
+      return { done: true, value: undefined }
+    },
+  }
+}

@@ -1,0 +1,162 @@
+// The socket: many subscriptions, and publishing, on one WebSocket.
+
+import type { Entry, Sent } from './api.js'
+import { Carrier } from './carrier.js'
+import { bytesOf, entryOfBytes } from './binary.js'
+import { entryOf } from './entry.js'
+import { type Json, lossOf, Loss } from './net.js'
+import type { Sub } from './sub.js'
+
+/** What an answer is passed to, at once: what follows it may lie in the same piece of bytes. */
+interface Wanted {
+  done?(ok: Json): void
+  lost?(loss: Loss): void
+}
+
+export class Socket extends Carrier {
+  override readonly name = 'ws'
+  #socket: WebSocket | undefined
+  #asked = new Map<number, Wanted>()
+  #count = 0
+  // The subscriptions of this connection.
+  #have = new Map<string, { sub: Sub; wants: number }>()
+
+  protected override async attempt(signal: AbortSignal): Promise<void> {
+    const { net, env, path, connectMs: longest } = this.engine
+    // Where nobody knows yet whether sockets pass, another rung is not kept waiting for this one.
+    const connectMs = path.verdict('ws') === 'unknown' ? Math.min(longest, 1000 + 4 * net.rtt) : longest
+    const stop = env.after(connectMs, () => this.isOpen || this.end(new Loss('not_opened', `no greeting came within ${connectMs} ms`)))
+    let socket: WebSocket | undefined
+    try {
+      const address = await this.#address(signal)
+      signal.throwIfAborted()
+      socket = this.#socket = new env.WebSocket!(address, 'tidewire.v1')
+      await this.#talk(socket, signal)
+    } finally {
+      stop()
+      this.#socket = undefined
+      const asked = [...this.#asked.values()]
+      this.#asked.clear()
+      this.#have.clear()
+      for (const wanted of asked) wanted.lost?.(new Loss('unreachable', 'the socket ended before the answer came', 'retry'))
+      if (socket) socket.onmessage = socket.onclose = null
+      socket?.close()
+    }
+  }
+
+  #talk(socket: WebSocket, signal: AbortSignal): Promise<never> {
+    socket.binaryType = 'arraybuffer'
+    return new Promise((_, lost) => {
+      signal.addEventListener('abort', () => lost(signal.reason))
+      socket.onmessage = ({ data }) => {
+        try {
+          this.heard(this.isOpen)
+          if (typeof data === 'string') this.#hear(JSON.parse(data))
+          else this.#entry(entryOfBytes(data))
+        } catch (error) {
+          lost(error instanceof Loss ? error : new Loss('foreign', `not Tidewire's words: ${error}`))
+        }
+      }
+      socket.onclose = ({ code, reason }) => {
+        // A page is not told why a handshake failed.
+        lost(new Loss(this.isOpen ? 'ended' : 'not_opened', this.isOpen ? `the socket was closed: ${code} ${reason}` : 'the socket did not open'))
+      }
+      socket.onerror = () => undefined
+    })
+  }
+
+  #entry(entry: Entry): void {
+    this.#have.get(entry.topic)?.sub.step(entry)
+  }
+
+  #hear(said: Json): void {
+    const { ref, ok, error, topic, hello, gap, live, beat, bye, plan } = said
+    if (topic) this.#entry(entryOf(said))
+    else if (ref !== undefined) {
+      const wanted = this.#asked.get(ref)
+      this.#asked.delete(ref)
+      if (ok) wanted?.done?.(ok)
+      else wanted?.lost?.(lossOf(error))
+    } else if (hello) {
+      this.opened(hello)
+      this.changed()
+    } else if (live) this.#have.get(live.topic)?.sub.caughtUp(live.at)
+    else if (gap) this.#have.get(gap.topic)?.sub.attached({ continuity: 'gap', gap })
+    else if (beat) for (const { sub } of this.#have.values()) sub.isStale || sub.moveTo(beat.at)
+    else if (plan) this.engine.planIs(plan.tag, plan.wait_ms)
+    else if (bye) throw lossOf(bye)
+    else if (error) throw lossOf(error)
+  }
+
+  protected override changed(): void {
+    if (!this.isOpen) return
+    if (!this.subs.size) return this.again('nobody listens')
+    for (const [topic, { sub, wants }] of this.#have) {
+      if (this.subs.get(topic) === sub && wants === sub.wants) continue
+      this.#have.delete(topic)
+      this.#ask({ do: 'unsubscribe', topic })
+    }
+    for (const [topic, sub] of this.subs) {
+      if (this.#have.has(topic)) continue
+      const { wants, isKept } = sub
+      this.#have.set(topic, { sub, wants })
+      const after = isKept ? sub.place : 'now'
+      this.#ask({ do: 'subscribe', topic, after }, {
+        done: ({ continuity, gap, at }) => sub.attached(isKept ? { continuity, ...(gap && { gap }) } : { continuity: 'new' }, at, wants, after === 'now'),
+        lost: (loss) => {
+          if (loss.next === 'give_up') this.engine.refuse(sub, loss)
+          else this.end(loss)
+        },
+      })
+    }
+  }
+
+  #ask(command: object, wanted: Wanted = {}, data?: Uint8Array): void {
+    const ref = ++this.#count
+    this.#asked.set(ref, wanted)
+    const whole = { ...command, ref }
+    this.#socket!.send(data ? bytesOf(whole, data) : JSON.stringify(whole))
+  }
+
+  /** Publishes, if the socket is open. */
+  publish(topic: string, event: string, data: unknown, key: string): Promise<Sent> | undefined {
+    if (!this.isOpen) return undefined
+    const command = { do: 'publish', topic, event, key }
+    return new Promise((done, lost) => (data instanceof Uint8Array ? this.#ask(command, { done, lost }, data) : this.#ask({ ...command, data }, { done, lost })))
+  }
+
+  /** A new token, on the connection as it is. */
+  renew(token: string): void {
+    if (this.isOpen) this.#ask({ do: 'token', token }, { lost: (loss) => this.end(loss) })
+  }
+
+  /** Would a socket open? */
+  async knock(): Promise<boolean> {
+    const { env, connectMs } = this.engine
+    try {
+      const socket = new env.WebSocket!(await this.#address(), 'tidewire.v1')
+      return await new Promise<boolean>((done) => {
+        env.after(connectMs, () => done(false))
+        socket.onmessage = () => done(true)
+        socket.onerror = socket.onclose = () => done(false)
+      }).finally(() => socket.close())
+    } catch {
+      return false
+    }
+  }
+
+  async #address(signal?: AbortSignal): Promise<string> {
+    const { net } = this.engine
+    const ticket = net.hasToken ? `?ticket=${(await net.json('/tickets', { method: 'POST', signal })).ticket}` : ''
+    return `${net.base.replace(/^http/, 'ws')}/socket${ticket}`
+  }
+
+  protected override async check(): Promise<boolean> {
+    if (!this.isOpen) return true
+    const { env } = this.engine
+    const asked = this.heardAt
+    // Whatever the server answers, it is there.
+    this.#ask({ do: 'ping' })
+    return new Promise((done) => env.after(2000, () => done(this.heardAt > asked)))
+  }
+}

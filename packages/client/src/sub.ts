@@ -1,0 +1,130 @@
+// A topic that is read: where it stands, and who hears it. Pure.
+//
+// Whatever carries the entries, they come through `step`, and the place decides what is new. So a
+// topic can change its carrier at any moment: the next one begins at `place`.
+//
+// Invariant: a reader hears each entry of its topic after the place where it began once, in order,
+// or hears of a gap.
+
+import type { After, Entry, Refusal, Seam, Transport } from './api.js'
+import { cursorOf, isAfter, isEarlier } from './place.js'
+
+export interface Reader {
+  hear(entry: Entry): void
+  seam?(seam: Seam): void
+  refused?(error: Refusal): void
+}
+
+/** What of the carriers a topic knows. */
+export interface Carries {
+  readonly name: Transport
+  drop(sub: Sub): void
+  touch(): void
+}
+
+export class Sub {
+  // A reader's place: what it has heard. `now`: it hears nothing until it is known where that is.
+  readonly #readers = new Map<Reader, After>()
+  carrier: Carries | undefined
+  /** Grows when somebody comes who wants more of the past than flows. */
+  wants = 1
+  #given = 0
+  seam: Seam | undefined
+  /** The server will not have it read. */
+  refusal: Refusal | undefined
+  place: After = 'now'
+
+  constructor(readonly topic: string, /** Does the log keep its entries? */ public isKept: boolean) {}
+
+  /** It must be taken up anew, at `place`. */
+  get isStale(): boolean {
+    return this.#given !== this.wants
+  }
+
+  get isRead(): boolean {
+    return this.#readers.size > 0
+  }
+
+  get hasNewcomers(): boolean {
+    return [...this.#readers.values()].includes('now')
+  }
+
+  join(reader: Reader, after: After): void {
+    const isFirst = !this.isRead
+    if (after === 'now') after = cursorOf(this.place) ?? after
+    // What nobody keeps has no past: it is heard as soon as it flows.
+    if (!this.isKept) after = this.isStale ? 'now' : 'start'
+    this.#readers.set(reader, after)
+    if (this.isKept && (isFirst ? after !== this.place : isEarlier(after, this.place))) {
+      this.place = after
+      this.wants++
+    } else if (after === 'now') {
+      // Where now is, only a flow that says when it has caught up can tell.
+      if (this.place === 'start') this.wants++
+    } else if (this.seam) {
+      // Not before the app has all of its listeners.
+      queueMicrotask(() => this.#readers.has(reader) && reader.seam?.({ continuity: 'new' }))
+    }
+  }
+
+  leave(reader: Reader): void {
+    this.#readers.delete(reader)
+  }
+
+  /** What the server said of the seam, when it took the topic up as it was wanted then. */
+  attached(seam: Seam, at?: string, wants = this.wants, wasNow = this.place === 'now'): void {
+    this.seam = seam
+    this.#given = wants
+    // What was heard is not the past of what comes.
+    if (seam.continuity === 'gap' && seam.gap.reason !== 'trimmed') {
+      const from = at ?? 'start'
+      if (!this.isStale || isEarlier(from, this.place)) this.place = from
+      for (const reader of this.#readers.keys()) this.#readers.set(reader, from)
+    }
+    if (wasNow || !this.isKept) this.#begin(at)
+    this.moveTo(at)
+    for (const [reader, had] of [...this.#readers]) if (had !== 'now') reader.seam?.(seam)
+  }
+
+  /** Everything that was there is said: whoever waits for what comes now hears from here on. */
+  caughtUp(at?: string): void {
+    if (this.isStale) return
+    this.moveTo(at)
+    this.#begin(cursorOf(this.place) ?? at).forEach((reader) => reader.seam?.({ continuity: 'new' }))
+  }
+
+  /** Who waits for what comes now hears from here on. */
+  #begin(at: string | undefined): Reader[] {
+    const here = this.isKept ? at : 'start'
+    const newcomers = here ? [...this.#readers.keys()].filter((reader) => this.#readers.get(reader) === 'now') : []
+    for (const reader of newcomers) this.#readers.set(reader, here!)
+    return newcomers
+  }
+
+  /** Everything up to here is said. */
+  moveTo(at: string | undefined): void {
+    const have = cursorOf(this.place)
+    if (at && !this.isStale && (!have || isAfter(at, have))) this.place = at
+  }
+
+  step(entry: Entry): void {
+    // What an older connection still says would hide the past that somebody waits for.
+    if (this.isStale) return
+    const { id } = entry
+    if (id) {
+      const have = cursorOf(this.place)
+      if (have && !isAfter(id, have)) return
+      this.place = id
+    }
+    for (const [reader, had] of [...this.#readers]) {
+      if (!this.#readers.has(reader) || had === 'now' || (id && cursorOf(had) && !isAfter(id, had))) continue
+      if (id) this.#readers.set(reader, id)
+      reader.hear(entry)
+    }
+  }
+
+  refuse(error: Refusal): void {
+    this.refusal = error
+    for (const reader of [...this.#readers.keys()]) reader.refused?.(error)
+  }
+}

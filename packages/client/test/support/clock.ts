@@ -1,0 +1,97 @@
+// A world whose time stands still until a test moves it: what the client waits for happens in order, at once.
+//
+// What the client does between two timers (answers, microtasks, code that is loaded) takes no time here;
+// it needs turns of the real event loop, and gets a fixed number of them.
+
+import type { Env } from '../../src/api.js'
+// Loaded now, so that the client's `import()` of them costs no turns later.
+import '../../src/upkeep.js'
+import '../../src/talk.js'
+
+interface Timer {
+  at: number
+  order: number
+  call: () => void
+}
+
+/** Turns of the event loop after each timer: more than the longest chain of answers and reads needs. */
+const TURNS = 12
+
+export class Clock {
+  time = Date.UTC(2026, 0, 1)
+  /** What `random` gives, or where it comes from. */
+  draw: () => number = () => 0.5
+  #timers: Timer[] = []
+  #count = 0
+
+  /** What is injected as `options.env`. */
+  readonly env: Pick<Env, 'now' | 'random' | 'after'> = {
+    now: () => this.time,
+    random: () => this.draw(),
+    after: (ms, call) => {
+      const timer: Timer = { at: this.time + Math.max(0, ms), order: this.#count++, call }
+      this.#timers.push(timer)
+      return () => {
+        this.#timers = this.#timers.filter((other) => other !== timer)
+      }
+    },
+  }
+
+  /** Timers that wait. */
+  get waiting(): number {
+    return this.#timers.length
+  }
+
+  /** Lets everything happen that needs no time. */
+  async settle(turns = TURNS): Promise<void> {
+    for (let turn = 0; turn < turns; turn++) await new Promise((done) => setImmediate(done))
+  }
+
+  /** Moves time on, from timer to timer. */
+  async run(ms: number): Promise<void> {
+    const end = this.time + ms
+    await this.settle()
+    for (let next; (next = this.#next(end)); ) {
+      this.time = Math.max(this.time, next.at)
+      next.call()
+      await this.settle()
+    }
+    this.time = end
+  }
+
+  /** Moves time on until something holds; fails after so many ms of it. */
+  async until(what: string, holds: () => unknown, most = 60_000): Promise<void> {
+    const end = this.time + most
+    await this.settle()
+    while (!holds()) {
+      const next = this.#next(end)
+      if (!next) throw new Error(`not within ${most} ms: ${what}`)
+      this.time = Math.max(this.time, next.at)
+      next.call()
+      await this.settle()
+    }
+  }
+
+  /** The machine sleeps: time goes on, and no timer is called until it wakes. */
+  async sleep(ms: number): Promise<void> {
+    this.time += ms
+    await this.run(0)
+  }
+
+  #next(end: number): Timer | undefined {
+    const next = this.#timers.reduce<Timer | undefined>((first, timer) => (!first || timer.at < first.at || (timer.at === first.at && timer.order < first.order) ? timer : first), undefined)
+    if (!next || next.at > end) return undefined
+    this.#timers = this.#timers.filter((timer) => timer !== next)
+    return next
+  }
+}
+
+/** Chance with a seed (mulberry32): a failing run can be had again. */
+export function chance(seed: number): () => number {
+  return () => {
+    seed = (seed + 0x6d2b79f5) | 0
+    let mixed = Math.imul(seed ^ (seed >>> 15), 1 | seed)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+}
