@@ -194,8 +194,12 @@ pub(crate) struct PathJudge {
     early: bool,
     // Has the stream itself shown that it is not held back?
     proved: bool,
+    // Has it done so in a way that holds for a busy stream too?
+    settled: bool,
     beat: Option<Duration>,
     hello_at: Option<Duration>,
+    // Has anything come but what every stream says by itself?
+    busy: bool,
     received: u64,
     // The last byte, or the request.
     byte_at: Duration,
@@ -216,8 +220,10 @@ impl PathJudge {
             verdict: PathVerdict::Unknown,
             early,
             proved: false,
+            settled: false,
             beat: None,
             hello_at: None,
+            busy: false,
             received: 0,
             byte_at: Duration::ZERO,
             probe_at: None,
@@ -264,8 +270,10 @@ impl PathJudge {
             }
             Signal::Beat if self.hello_at.is_some_and(|hello_at| now >= hello_at + APART) => {
                 self.prove();
+                self.settled |= !self.busy;
             }
-            Signal::Beat | Signal::Other => {}
+            Signal::Beat => {}
+            Signal::Other => self.busy = true,
         }
         self.probe_when_quiet(now);
     }
@@ -335,6 +343,7 @@ impl PathJudge {
         // All of it came, and it was not written at once.
         if written.events > 1 && written.open.saturating_sub(written.quiet) >= APART {
             self.prove();
+            self.settled = true;
         }
         self.probe_when_quiet(now);
     }
@@ -361,7 +370,7 @@ impl PathJudge {
             return;
         }
         let quiet = match self.beat {
-            _ if self.early && !self.proved => Some(QUIET_EARLY),
+            _ if self.early && !self.settled => Some(QUIET_EARLY),
             Some(beat) => Some(beat + QUIET_LATE),
             // Nothing speaks against the path, and a server that thousands come back to is slow.
             None => None,

@@ -61,6 +61,10 @@ export class Judge {
   canaryGap: number | undefined
   /** Has the stream itself shown that it is not held back? */
   isProven = false
+  // Has it done so in a way that holds for a busy stream too?
+  #isSettled = false
+  // Has anything come but what every stream says by itself?
+  #isBusy = false
   #beat: number | undefined
   #helloAt: number | undefined
   #received = 0
@@ -90,7 +94,8 @@ export class Judge {
     if (kind === 'hello') {
       this.#helloAt = now
       this.#beat = beat
-    } else if (kind === 'beat' && now >= this.#helloAt! + APART) this.#prove()
+    } else if (kind !== 'beat') this.#isBusy = true
+    else if (now >= this.#helloAt! + APART) this.#prove(!this.#isBusy)
     this.#probeWhenQuiet(now)
   }
 
@@ -117,7 +122,7 @@ export class Judge {
       const { events, open_ms, quiet_ms } = answer as Written
       this.#stuck = this.#toldNothing = 0
       // All of it came, and it was not written at once.
-      if (events > 1 && open_ms - quiet_ms >= APART) this.#prove()
+      if (events > 1 && open_ms - quiet_ms >= APART) this.#prove(true)
       this.#probeWhenQuiet(now)
     } else if (says === 'stuck') {
       this.#stuck++
@@ -133,8 +138,9 @@ export class Judge {
     }
   }
 
-  #prove(): void {
+  #prove(settles: boolean): void {
     this.isProven = true
+    this.#isSettled ||= settles
     this.canaryGap = undefined
     this.verdict = 'clear'
   }
@@ -149,7 +155,7 @@ export class Judge {
   #probeWhenQuiet(now: number): void {
     if (this.#isBlind || this.by) return
     // Before a hello, nothing speaks against the path, and a server that thousands come back to is slow.
-    const quiet = this.isEarly && !this.isProven ? QUIET_EARLY : this.#beat === undefined ? undefined : this.#beat + QUIET_LATE
+    const quiet = this.isEarly && !this.#isSettled ? QUIET_EARLY : this.#beat === undefined ? undefined : this.#beat + QUIET_LATE
     this.probeAt = quiet === undefined ? undefined : now + quiet
   }
 }
