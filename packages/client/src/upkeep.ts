@@ -44,7 +44,7 @@ export class Observer {
     signal.addEventListener('abort', () => stop())
   }
 
-  /** Bytes came, or with a `kind` a whole event. */
+  /** With a `kind` a whole event; without, the bytes in which the last ones came. */
   saw(at: number, kind: string | undefined, beat: number): void {
     if (kind) this.#judge.event(at, kind as 'entry', beat)
     else this.#judge.piece(at)
@@ -73,7 +73,7 @@ export class Observer {
     const times = await canary(this.engine.net, gap, this.signal)
     this.#isSinging = false
     if (this.signal.aborted) return
-    this.#judge.canary(gap, times)
+    this.#judge.canary(this.#since(), gap, times)
     this.#obey()
   }
 
