@@ -82,7 +82,6 @@ impl Loss {
             Self::TooLarge(what) => Verdict::End(ClientError::TooLarge(what.clone())),
             Self::Disorder(disorder) => Verdict::End(ClientError::Disorder(disorder.clone())),
             Self::Apart => Verdict::CatchUp,
-            Self::Held { .. } | Self::Better(_) | Self::Replanned(_) => Verdict::Move,
             Self::Refused(refusal) => match refusal.next {
                 Next::GiveUp => Verdict::End(ClientError::Refused(refusal.clone())),
                 Next::RefreshToken => Verdict::Refresh,

@@ -5,7 +5,7 @@
 
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
-use tidewire_proto::{Next, Topic};
+use tidewire_proto::{Code, Next, Topic};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     jitter::random_key,
     ladder::Ladder,
     loss::{Loss, Verdict},
+    path::By,
     plan, poll,
     recall::Recall,
     sse,
@@ -43,6 +44,14 @@ struct Resume {
     moves: bool,
     // The rung of the last attempt, for who hears the status.
     stood_on: Option<Rung>,
+}
+
+/// Where a verdict on the path leads.
+enum Went {
+    /// To another rung, at once.
+    Elsewhere,
+    /// To the first rung again, when none is left: that waits like any loss.
+    Round,
 }
 
 /// How an attempt went. No loss: it did what it should, go on at once.
@@ -221,9 +230,13 @@ impl Resume {
         if outcome.came_through {
             self.ladder.came_through();
         }
-        self.judge_the_path(outcome);
+        let went = self.judge_the_path(outcome);
         let Some(loss) = &outcome.loss else { return Verdict::Again(None) };
-        let verdict = loss.verdict(self.known);
+        let verdict = match (went, loss.verdict(self.known)) {
+            (Some(Went::Elsewhere), _) => Verdict::Move,
+            (Some(Went::Round), _) => Verdict::Again(None),
+            (None, verdict) => verdict,
+        };
         let Loss::Refused(refusal) = loss else { return verdict };
         if verdict != Verdict::Refresh {
             return verdict;
@@ -235,17 +248,35 @@ impl Resume {
         Verdict::Refresh
     }
 
-    /// What the loss says of this rung.
-    fn judge_the_path(&mut self, outcome: &Outcome) {
+    /// What the loss says of this rung. Nothing, if it is a loss like any other.
+    fn judge_the_path(&mut self, outcome: &Outcome) -> Option<Went> {
         let (now, ladder) = (Instant::now(), &mut self.ladder);
+        let down = |is_down| Some(if is_down { Went::Elsewhere } else { Went::Round });
         match (&outcome.loss, outcome.lasted) {
-            (Some(Loss::Held { by, detail }), _) => ladder.fell(*by, detail.clone(), now),
-            (Some(Loss::Better(rung)), _) => ladder.climbed(*rung, now),
-            (Some(Loss::Replanned(rungs)), _) => ladder.planned(rungs.clone()),
+            (Some(Loss::Held { by, detail }), _) => {
+                return down(ladder.fell(*by, detail.clone(), now));
+            }
+            // A proxy passed on a handshake that is none any more, and will do so each time.
+            (Some(Loss::Refused(refusal)), None)
+                if ladder.follows_the_plan()
+                    && ladder.rung() == Rung::Ws
+                    && refusal.code == Code::UpgradeRequired.as_str() =>
+            {
+                return down(ladder.fell(By::Connect, None, now));
+            }
+            (Some(Loss::Better(rung)), _) => {
+                ladder.climbed(*rung, now);
+                return Some(Went::Elsewhere);
+            }
+            (Some(Loss::Replanned(rungs)), _) => {
+                ladder.planned(rungs.clone());
+                return Some(Went::Elsewhere);
+            }
             (Some(Loss::Silent(_)), Some((_, false))) => ladder.was_silent(now),
             (Some(loss), None) if loss.may_be_the_path() => ladder.did_not_open(now),
             (Some(_), Some((lasted, _))) => ladder.was_lost(lasted, now),
             _ => {}
         }
+        None
     }
 }
