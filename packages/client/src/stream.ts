@@ -40,9 +40,12 @@ export class Stream extends Carrier {
     const { engine } = this
     const { ready, late } = part(this.subs.values())
     if (late.length) {
-      const caught = engine.upkeep().then(({ catchUp }) => catchUp(engine, late, signal)).then(() => this.again('more topics have caught up'))
+      const caught = engine.upkeep().then(({ catchUp }) => catchUp(engine, late, signal)).then(() => {
+        throw new Loss('again', 'more topics have caught up')
+      })
       if (!ready.size) return caught
-      caught.catch((error: Loss) => this.end(error))
+      // An attempt that ended may not end the one after it.
+      caught.catch((error: Loss) => signal.aborted || this.end(error))
     }
     const connection = Array.from({ length: 16 }, () => Math.floor(engine.env.random() * 36).toString(36)).join('')
     const isEarly = engine.path.verdict('sse') !== 'clear'
