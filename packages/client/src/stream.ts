@@ -42,7 +42,7 @@ export class Stream extends Carrier {
     if (late.length) {
       const caught = engine.upkeep().then(({ catchUp }) => catchUp(engine, late, signal)).then(() => this.again('more topics have caught up'))
       if (!ready.size) return caught
-      caught.catch((error: Loss) => this.end(error))
+      caught.catch((error: Loss) => signal.aborted || this.end(error))
     }
     const connection = Array.from({ length: 16 }, () => Math.floor(engine.env.random() * 36).toString(36)).join('')
     const isEarly = engine.path.verdict('sse') !== 'clear'

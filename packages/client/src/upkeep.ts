@@ -100,7 +100,7 @@ export class Upkeep {
   #stopRenewing: Off | undefined
 
   constructor(readonly engine: Engine) {
-    this.#stopWatching = watch(engine.env, this)
+    if (engine.subs.size) this.#stopWatching = watch(engine.env, this)
   }
 
   opened(carrier: Carrier): void {
