@@ -165,10 +165,10 @@ export abstract class Carrier implements Carries {
     const { engine } = this
     const lasted = this.#openedAt === undefined ? undefined : engine.env.now() - this.#openedAt
     this.#openedAt = undefined
-    if (loss.code === 'again') return
+    if (loss.code === 'again' || engine.isClosed) return
     engine.note(`${this.name}: ${loss.message}`)
     if (lasted !== undefined) this.#backoff.wasOpen(lasted, this.#isHeard)
-    const verdict = await engine.judge(this, loss, lasted !== undefined)
+    const verdict = await engine.judge(this, loss, lasted)
     if (verdict === 'now' || !this.subs.size) return
     if (verdict === 'stop') return engine.halted(this, loss)
     const wait = this.#backoff.wait(engine.env.random(), loss.told ?? this.told)

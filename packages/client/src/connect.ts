@@ -87,7 +87,7 @@ function topicOf(engine: Engine, name: string, { after = 'now', load }: TopicOpt
         stop = undefined
       }
     },
-    send: (event, data, options) => engine.send(name, event, data, options),
+    send: async (event, data, options) => (await engine.talk()).publish(engine, name, event, data, options),
     events: (options?: EventsOptions) => entriesOf(engine, name, options),
     history: async (options) => (await engine.upkeep()).history(name, options),
   }

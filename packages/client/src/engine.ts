@@ -2,7 +2,8 @@
 //
 // Knows no wire. Carriers tell it how they fare; it moves topics between them, each with its place.
 
-import type { After, Env, Off, Options, Refusal, SendOptions, Sent, State, Status, Transport } from './api.js'
+import type { After, Env, Off, Options, Refusal, State, Status, Transport } from './api.js'
+import { POLICY } from './backoff.js'
 import type { Carrier } from './carrier.js'
 import type * as Talk from './talk.js'
 import type { Upkeep } from './upkeep.js'
@@ -60,10 +61,11 @@ export class Engine {
   readonly carriers: { sse: Carrier; ws?: Socket; poll?: Carrier }
   #loading: Promise<void> | undefined
   #tag: string | undefined
-  #isRefreshed = false
+  // Those that wait for the answer to a fresh token.
+  readonly #refreshed = new Set<Carrier>()
   #halt: Loss | undefined
   #resume: (() => void)[] = []
-  readonly recent: string[] = []
+  readonly recent: [at: number, what: string][] = []
   #upkeep: Promise<Upkeep> | undefined
   /** The page is put away: nothing is tried. */
   isHidden = false
@@ -100,17 +102,6 @@ export class Engine {
     }
   }
 
-  /** Publishes; resolves when the log has it. */
-  async send(topic: string, event: string, data: unknown, options: SendOptions = {}): Promise<Sent> {
-    const { publish } = await this.talk()
-    return publish(this, topic, event, data, options)
-  }
-
-  /** The socket's way to publish, if the topic's feature has it and it is open. */
-  bySocket(topic: string, event: string, data: unknown, key: string): Promise<Sent> | undefined {
-    return this.planned(topic) === 'ws' ? this.carriers.ws?.publish(topic, event, data, key) : undefined
-  }
-
   /** What keeps connections up where not everything is well. */
   upkeep(): Promise<Upkeep> {
     return (this.#upkeep ??= import('./upkeep.js').then(({ Upkeep, Poll }) => {
@@ -142,7 +133,7 @@ export class Engine {
   }
 
   opened(carrier: Carrier, tag: string | undefined): void {
-    this.#isRefreshed = false
+    this.#refreshed.delete(carrier)
     if (carrier.name !== 'sse') this.path.set(carrier.name, 'clear')
     this.planIs(tag)
     this.upkeep().then((upkeep) => upkeep.opened(carrier), () => undefined)
@@ -157,13 +148,14 @@ export class Engine {
   }
 
   /** What follows from a loss: again now, after a wait, or not by itself. */
-  async judge(carrier: Carrier, loss: Loss, wasOpen: boolean): Promise<'now' | 'wait' | 'stop'> {
+  async judge(carrier: Carrier, loss: Loss, lasted: number | undefined): Promise<'now' | 'wait' | 'stop'> {
     // Its topics are elsewhere now, if anything else works.
     if (loss.code === 'buffered') return carrier.subs.size ? 'wait' : 'now'
     if (loss.next === 'refresh_token') {
-      if (this.#isRefreshed || !this.net.forget()) return 'stop'
-      this.#isRefreshed = true
-      return 'now'
+      if (this.#refreshed.has(carrier) || (!this.#refreshed.size && !this.net.forget())) return 'stop'
+      this.#refreshed.add(carrier)
+      // Who is greeted and sent away again and again does not ask at once.
+      return lasted! < POLICY.stable ? 'wait' : 'now'
     }
     const upkeep = await this.upkeep().catch(() => undefined)
     if (loss.next === 'give_up') {
@@ -171,7 +163,7 @@ export class Engine {
       await upkeep.sift(carrier, loss)
       return 'now'
     }
-    if (!wasOpen) await upkeep?.blame(carrier, loss)
+    if (lasted === undefined) await upkeep?.blame(carrier, loss)
     return 'wait'
   }
 
@@ -192,7 +184,7 @@ export class Engine {
   }
 
   note(what: string): void {
-    this.recent.push(`${new Date(this.env.now()).toISOString()} ${what}`)
+    this.recent.push([this.env.now(), what])
     if (this.recent.length > RECENT) this.recent.shift()
   }
 
@@ -222,7 +214,7 @@ export class Engine {
 
   reconnect(): void {
     this.#halt = undefined
-    this.#isRefreshed = false
+    this.#refreshed.clear()
     for (const sub of this.subs.values()) sub.refusal = undefined
     this.#resume.splice(0).forEach((resume) => resume())
     this.assign()

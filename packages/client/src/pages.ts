@@ -6,6 +6,7 @@ import { entryOf } from './entry.js'
 import { Flow } from './flow.js'
 import { type Call, type Json, Loss, type Net } from './net.js'
 import { TidewireError } from './error.js'
+import { cursorOf, isAfter } from './place.js'
 import type { Sub } from './sub.js'
 
 /** Entries in a page of catching up. */
@@ -13,7 +14,9 @@ const PAGE = '1000'
 
 /** Passes on a page. */
 export function take(flow: Flow, page: Json, isFirst: boolean): void {
-  if (isFirst || page.continuity === 'gap') flow.attached(page)
+  const after = cursorOf(flow.after)
+  if (page.continuity === 'gap' || isFirst) flow.attached(page)
+  else if (page.more && after && !isAfter(page.cursor, after)) throw new Loss('foreign', 'a page that comes no further')
   page.entries.map(entryOf).forEach((entry: Entry) => flow.entry(entry))
 }
 

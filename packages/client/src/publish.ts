@@ -15,7 +15,7 @@ const ANSWER_MOST = 10_000
 // The last message under way to each topic, for each engine: over HTTP the next one waits for it.
 const rows = new WeakMap<Engine, Map<string, Promise<unknown>>>()
 
-export async function publish(engine: Engine, topic: string, event: string, data: unknown, { key = newKey(), signal }: SendOptions): Promise<Sent> {
+export async function publish(engine: Engine, topic: string, event: string, data: unknown, { key = newKey(), signal }: SendOptions = {}): Promise<Sent> {
   const { env, net } = engine
   const aborted = (): Loss => new Loss(engine.isClosed ? 'closed' : 'aborted', 'given up; the message may have been stored', 'give_up')
   const backoff = new Backoff()
@@ -44,7 +44,7 @@ export async function publish(engine: Engine, topic: string, event: string, data
 }
 
 async function once(engine: Engine, topic: string, event: string, data: unknown, key: string, signal?: AbortSignal): Promise<Sent> {
-  const sent = engine.bySocket(topic, event, data, key)
+  const sent = engine.planned(topic) === 'ws' ? engine.carriers.ws?.publish(topic, event, data, key) : undefined
   if (sent) {
     return new Promise((done, lost) => {
       const late = engine.env.after(ANSWER_MOST, () => lost(new Loss('unreachable', `no answer within ${ANSWER_MOST} ms`, 'retry')))

@@ -105,7 +105,7 @@ export class Socket extends Carrier {
         done: ({ continuity, gap, at }) => sub.attached(isKept ? { continuity, ...(gap && { gap }) } : { continuity: 'new' }, at, wants, after === 'now'),
         lost: (loss) => {
           if (loss.next === 'give_up') this.engine.refuse(sub, loss)
-          else this.end(loss)
+          else if (this.#socket) this.end(loss)
         },
       })
     }
@@ -127,7 +127,7 @@ export class Socket extends Carrier {
 
   /** A new token, on the connection as it is. */
   renew(token: string): void {
-    if (this.isOpen) this.#ask({ do: 'token', token }, { lost: (loss) => this.end(loss) })
+    if (this.isOpen) this.#ask({ do: 'token', token }, { lost: (loss) => this.#socket && this.end(loss) })
   }
 
   /** Would a socket open? */

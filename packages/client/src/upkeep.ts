@@ -100,7 +100,7 @@ export class Upkeep {
   #stopRenewing: Off | undefined
 
   constructor(readonly engine: Engine) {
-    this.#stopWatching = watch(engine.env, this)
+    if (engine.subs.size) this.#stopWatching = watch(engine.env, this)
   }
 
   opened(carrier: Carrier): void {
@@ -159,7 +159,7 @@ export class Upkeep {
   report(): Report {
     const { env, net, status, path, plan, recent, subs } = this.engine
     const topics = [...subs.values()].map(({ topic, carrier, place, seam }) => ({ topic, transport: carrier?.name ?? null, after: place, ...(seam && { seam }) }))
-    return { at: new Date(env.now()).toISOString(), server: net.base, status, topics, path: Object.fromEntries((['sse', 'ws', 'poll'] as const).map((rung) => [rung, path.verdict(rung)])), plan, recent: [...recent] }
+    return { at: new Date(env.now()).toISOString(), server: net.base, status, topics, path: Object.fromEntries((['sse', 'ws', 'poll'] as const).map((rung) => [rung, path.verdict(rung)])), plan, recent: recent.map(([at, what]) => `${new Date(at).toISOString()} ${what}`) }
   }
 
   /** A rung does not work on this path. Its topics go on elsewhere, each from its place. */

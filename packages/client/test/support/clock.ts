@@ -11,11 +11,13 @@ import '../../src/talk.js'
 interface Timer {
   at: number
   order: number
+  isClients: boolean
   call: () => void
 }
 
-/** Turns of the event loop after each timer: more than the longest chain of answers and reads needs. */
-const TURNS = 12
+/** Turns of the event loop after each timer, as long as they lead to other timers: at least, and at most. */
+const TURNS = 3
+const TURNS_MOST = 20
 
 export class Clock {
   time = Date.UTC(2026, 0, 1)
@@ -23,28 +25,43 @@ export class Clock {
   draw: () => number = () => 0.5
   #timers: Timer[] = []
   #count = 0
+  #changes = 0
 
   /** What is injected as `options.env`. */
   readonly env: Pick<Env, 'now' | 'random' | 'after'> = {
     now: () => this.time,
     random: () => this.draw(),
-    after: (ms, call) => {
-      const timer: Timer = { at: this.time + Math.max(0, ms), order: this.#count++, call }
-      this.#timers.push(timer)
-      return () => {
-        this.#timers = this.#timers.filter((other) => other !== timer)
-      }
-    },
+    after: (ms, call) => this.#set(ms, call, true),
   }
 
-  /** Timers that wait. */
+  /** The same for what is not the client. */
+  after(ms: number, call: () => void): () => void {
+    return this.#set(ms, call, false)
+  }
+
+  /** Timers of the client that wait. */
   get waiting(): number {
-    return this.#timers.length
+    return this.#timers.filter(({ isClients }) => isClients).length
+  }
+
+  #set(ms: number, call: () => void, isClients: boolean): () => void {
+    const timer: Timer = { at: this.time + Math.max(0, ms), order: this.#count++, isClients, call }
+    this.#timers.push(timer)
+    this.#changes++
+    return () => {
+      this.#changes++
+      this.#timers = this.#timers.filter((other) => other !== timer)
+    }
   }
 
   /** Lets everything happen that needs no time. */
-  async settle(turns = TURNS): Promise<void> {
-    for (let turn = 0; turn < turns; turn++) await new Promise((done) => setImmediate(done))
+  async settle(): Promise<void> {
+    let seen = this.#changes
+    for (let turn = 0, still = 0; still < TURNS && turn < TURNS_MOST; turn++) {
+      await new Promise((done) => setImmediate(done))
+      still = this.#changes === seen ? still + 1 : 0
+      seen = this.#changes
+    }
   }
 
   /** Moves time on, from timer to timer. */

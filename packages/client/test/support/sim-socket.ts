@@ -79,12 +79,12 @@ export class SimSocket {
   }
 
   #later(call: () => void): void {
-    if (this.sim.latency) this.sim.clock.env.after(this.sim.latency, call)
+    if (this.sim.latency) this.sim.clock.after(this.sim.latency, call)
     else queueMicrotask(call)
   }
 
   #beat(): void {
-    this.#stopBeating = this.sim.clock.env.after(this.sim.beatMs, () => {
+    this.#stopBeating = this.sim.clock.after(this.sim.beatMs, () => {
       this.tell({ beat: { at: this.sim.log.cursorAt(this.sim.log.newest) } })
       this.#beat()
     })
