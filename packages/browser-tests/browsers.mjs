@@ -48,9 +48,9 @@ const TEST_MS_MAX = 90_000
  *  the test and a `Browser`. */
 export function inBrowsers(title, ...rest) {
   const body = rest.pop()
-  const [{ except = {} } = {}] = rest
+  const [{ except = {}, ...options } = {}] = rest
   for (const name of CHOSEN) {
-    test(`${title} [${name}]`, { skip: except[name] ?? false, timeout: TEST_MS_MAX }, async (t) => body(t, new Browser(t, name, await launched(name))))
+    test(`${title} [${name}]`, { skip: except[name] ?? false, timeout: TEST_MS_MAX, ...options }, async (t) => body(t, new Browser(t, name, await launched(name))))
   }
 }
 
@@ -66,7 +66,7 @@ async function launched(name) {
   running.set(name, browser)
   return browser
 }
-after(() => Promise.all([...running.values()].map((browser) => browser.close())))
+after(() => Promise.all([...running.values()].map((browser) => within('a browser closes', browser.close()).catch(() => browser.process().kill('SIGKILL')))))
 
 const nameOf = new WeakMap()
 

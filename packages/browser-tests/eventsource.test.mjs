@@ -32,8 +32,7 @@ inBrowsers('one Last-Event-ID resumes several topics exactly, across kill -9', a
   const page = await plainPage(browser, server)
   await listen(page, TOPICS, 'start')
   await until('the first hello', async () => (await hellos(page)).length === 1)
-  const steady = publisher(server, TOPICS)
-  t.after(() => steady.stop())
+  const steady = publisher(t, server, TOPICS)
   for (let kill = 1; kill <= 3; kill++) {
     const before = steady.acknowledged.length
     await until('the publisher is in full flow', () => steady.acknowledged.length > before + 90)

@@ -121,8 +121,7 @@ inBrowsers('a server killed under two windows: nothing missing, nothing twice', 
   const windows = [await openLive(browser, server, { name: 'Ana' }), await openLive(browser, server, { name: 'Bo' })]
   await Promise.all(windows.map(live))
 
-  const steady = publisher(server, Object.values(TOPICS))
-  t.after(() => steady.stop())
+  const steady = publisher(t, server, Object.values(TOPICS))
   const typed = []
   for (let round = 1; round <= 2; round++) {
     const before = steady.acknowledged.length

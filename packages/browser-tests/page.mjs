@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { until } from './waiting.mjs'
+import { until, within } from './waiting.mjs'
 
 const PACKAGES = fileURLToPath(new URL('..', import.meta.url))
 const TYPES = { js: 'text/javascript', map: 'application/json', html: 'text/html; charset=utf-8' }
@@ -68,6 +68,16 @@ export async function live(page, url, topics, options = {}) {
 export const heard = (page, topic) => page.evaluate((topic) => window.heard.topics[topic], topic)
 export const status = (page) => page.evaluate(() => window.client.status)
 export const statuses = (page) => page.evaluate(() => window.heard.statuses)
+/** Adds to an error what the client knows of itself. */
+export async function explained(t, page, work) {
+  try {
+    return await work()
+  } catch (error) {
+    const report = await within('the client explains', page.evaluate(() => window.client.explain()), 5_000).catch(({ message }) => message)
+    t.diagnostic(JSON.stringify(report, null, 1))
+    throw error
+  }
+}
 export const opened = (page) => until('the client is open', async () => (await status(page)).state === 'open')
 
 /** The page has heard exactly the log of the topic, from the first entry that it heard: nothing

@@ -43,6 +43,7 @@ class Flow {
   #blocked = false
   bytes = 0
 
+  /** `link` says whether it is `stalled`, and the `conditions`. */
   constructor(from, to, link, onData = () => {}) {
     this.#from = from
     this.#to = to
@@ -103,6 +104,7 @@ class Connection {
   #server
   #up
   #down
+  #isForgotten = false
   /** What was asked last, such as `GET /v1/sse?topic=…`; empty before the first request. */
   request = ''
   #upgraded = false
@@ -110,8 +112,10 @@ class Connection {
   constructor(client, link, gone) {
     this.#client = client
     this.#server = connect({ host: '127.0.0.1', port: link.port, allowHalfOpen: true, noDelay: true })
-    this.#up = new Flow(client, this.#server, link, (chunk) => this.#read(chunk))
-    this.#down = new Flow(this.#server, client, link)
+    const isStalled = () => link.stalled || this.#isForgotten
+    const own = { conditions: link.conditions, get stalled() { return isStalled() } }
+    this.#up = new Flow(client, this.#server, own, (chunk) => this.#read(chunk))
+    this.#down = new Flow(this.#server, client, own)
     let open = 2
     for (const socket of [client, this.#server]) socket.on('close', () => { if (--open === 0) gone(this) })
     this.pump()
@@ -130,6 +134,11 @@ class Connection {
   pump() {
     this.#up.pump()
     this.#down.pump()
+  }
+
+  forget() {
+    this.#isForgotten = true
+    this.pump()
   }
 
   cut() {
@@ -158,7 +167,7 @@ export class Relay {
   }
 
   get url() { return `http://127.0.0.1:${this.port}` }
-  /** The open connections, oldest first. While stalled, those too whose client has gone. */
+  /** The open connections, oldest first. Those too that are dead without a word. */
   get connections() { return [...this.#connections] }
   /** Those whose latest request begins so, such as `GET /v1/sse`. */
   carrying(request) { return this.connections.filter((connection) => connection.request.startsWith(request)) }
@@ -188,6 +197,12 @@ export class Relay {
     for (const socket of this.#unserved) this.#serve(socket)
     this.#unserved.clear()
     this.#pump()
+  }
+
+  /** As a router does that has lost its table: the open connections are dead from now on without a
+   *  word, for both sides. New ones are served. */
+  forget() {
+    for (const connection of this.#connections) connection.forget()
   }
 
   /** New connections are refused; the open ones stay. */

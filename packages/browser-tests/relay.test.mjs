@@ -92,6 +92,24 @@ test('a client that leaves during a stall is not gone for the server', async (t)
   await until('now both are gone', () => open === 0 && relay.connections.length === 0)
 })
 
+test('forgotten: what is open is dead for good, and what comes is served', async (t) => {
+  let ended = 0
+  const server = await listen(t, (socket) => socket.on('end', () => ended++).pipe(socket))
+  const relay = await Relay.start(t, server)
+  const client = dial(t, relay.port)
+  const heard = gathered(client)
+  client.write('a')
+  await until('the echo', () => heard.length > 0)
+  relay.forget()
+  client.write('b')
+  await roundTrips(t, relay, 5)
+  relay.stall()
+  relay.resume() // no way back
+  client.destroy()
+  await roundTrips(t, relay, 5)
+  assert.deepEqual([Buffer.concat(heard).toString(), ended, relay.connections.length], ['a', 0, 3])
+})
+
 test('cut: both sides are reset, and the next connection is served', async (t) => {
   const resets = []
   const server = await listen(t, (socket) => socket.on('error', ({ code }) => resets.push(code)).pipe(socket))

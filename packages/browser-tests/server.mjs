@@ -117,15 +117,18 @@ export class Server {
 }
 
 /** Publishes steadily to some topics in turn, each message until it is acknowledged, under one key.
- *  `acknowledged` is what the log must hold afterwards, exactly once each. */
-export function publisher(server, topics, { everyMs = 8 } = {}) {
+ *  `acknowledged` is what the log must hold afterwards, exactly once each. `stop` waits for the
+ *  last acknowledgement; after the test nobody does. */
+export function publisher(t, server, topics, { everyMs = 8 } = {}) {
   const acknowledged = []
   let running = true
+  let abandoned = false
+  t.after(() => { running = false; abandoned = true })
   let unanswered = 0
   const work = (async () => {
     for (let n = 0; running; n++) {
       const topic = topics[n % topics.length]
-      for (let done = false; !done;) {
+      for (let done = false; !done && !abandoned;) {
         try {
           const { id } = await server.publish(topic, { from: 'publisher', text: `steady ${n}` }, { key: `steady-${n}` })
           acknowledged.push({ topic, id, n })

@@ -148,15 +148,11 @@ impl Hub {
     /// # Errors
     /// As [`publish`](Self::publish), for the whole batch.
     pub async fn publish_batch(&self, batch: Vec<Message>) -> Result<Vec<Published>, PublishError> {
-        let Some(first) = batch.first() else { return Ok(Vec::new()) };
-        self.check_sizes(&batch)?;
-        let is_kept = self.is_kept(&first.topic)?;
-        for message in &batch {
-            if self.is_kept(&message.topic)? != is_kept {
-                return Err(PublishError::Mixed);
-            }
+        if batch.is_empty() {
+            return Ok(Vec::new());
         }
-        let lane = self.lane(is_kept);
+        self.check_sizes(&batch)?;
+        let lane = self.lane(self.are_kept(&batch)?);
         let receipts = lane.log.append(batch).await?;
         let lineage = lane.log.bounds().lineage;
         let published = |receipt: Receipt| Published {
@@ -255,8 +251,20 @@ impl Hub {
 
     /// Does the topic's feature keep anything?
     pub(crate) fn is_kept(&self, topic: &Topic) -> Result<bool, UnknownFeature> {
-        let unknown = || UnknownFeature(topic.feature().to_owned());
-        self.inner.features.load().of(topic).map(Feature::is_kept).ok_or_else(unknown)
+        is_kept(&self.inner.features.load(), topic)
+    }
+
+    /// Do the features of all of a batch keep something, or of none?
+    fn are_kept(&self, batch: &[Message]) -> Result<bool, PublishError> {
+        let features = self.inner.features.load();
+        let mut each = batch.iter().map(|message| is_kept(&features, &message.topic));
+        let first = each.next().unwrap_or(Ok(true))?;
+        for other in each {
+            if other? != first {
+                return Err(PublishError::Mixed);
+            }
+        }
+        Ok(first)
     }
 
     fn check_sizes(&self, batch: &[Message]) -> Result<(), PublishError> {
@@ -279,6 +287,11 @@ impl Hub {
             sizes.sum(),
         )
     }
+}
+
+fn is_kept(features: &Features, topic: &Topic) -> Result<bool, UnknownFeature> {
+    let unknown = || UnknownFeature(topic.feature().to_owned());
+    features.of(topic).map(Feature::is_kept).ok_or_else(unknown)
 }
 
 impl From<PublishError> for WireError {

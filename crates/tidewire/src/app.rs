@@ -4,7 +4,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) plan: watch::Sender<Arc<Plan>>,
     // Whose access a reload has ended. None but those of API keys: a token ends by itself.
     retired: ArcSwap<Vec<Arc<Peer>>>,
+    // Mostly nobody's, and then nobody looks.
+    has_retired: AtomicBool,
     // How many there were when the server began to go down.
     crowd: AtomicUsize,
 }
@@ -82,6 +84,7 @@ impl App {
             leaving: watch::Sender::new(false),
             plan: watch::Sender::new(Arc::new(plan)),
             retired: ArcSwap::default(),
+            has_retired: AtomicBool::new(false),
             crowd: AtomicUsize::new(0),
         }))
     }
@@ -152,6 +155,7 @@ impl App {
             // Nobody but this list remembers those whose last connection has gone.
             let still = known.iter().filter(|peer| Arc::strong_count(peer) > 1).cloned();
             self.retired.store(Arc::new(still.chain(retired).collect()));
+            self.has_retired.store(true, Ordering::Release);
         }
         let before = self.plan();
         let next = before.next(&self.hub.features(), self.hub.limits());
@@ -176,11 +180,15 @@ impl App {
     /// How long until this peer's access ends, if it ends.
     pub(crate) fn access_left(&self, peer: &Peer) -> Option<Duration> {
         let Some(expires_at_ms) = peer.expires_at_ms else {
-            let is_retired = self.retired.load().iter().any(|gone| std::ptr::eq(&**gone, peer));
-            return is_retired.then_some(Duration::ZERO);
+            return self.is_retired(peer).then_some(Duration::ZERO);
         };
         let left_ms = expires_at_ms.saturating_sub(self.clock.now_ms());
         Some(Duration::from_millis(left_ms))
+    }
+
+    fn is_retired(&self, peer: &Peer) -> bool {
+        self.has_retired.load(Ordering::Acquire)
+            && self.retired.load().iter().any(|gone| std::ptr::eq(&**gone, peer))
     }
 
     /// Begins to go down: everybody is sent away.

@@ -6,7 +6,7 @@ import type { After, Env, Off, Options, Refusal, SendOptions, Sent, State, Statu
 import type { Carrier } from './carrier.js'
 import type * as Talk from './talk.js'
 import type { Upkeep } from './upkeep.js'
-import { type Call, type Json, Loss, Net, unreachable } from './net.js'
+import { Loss, Net, unreachable } from './net.js'
 import { Path } from './path.js'
 import type { Socket } from './socket.js'
 import { Stream } from './stream.js'
@@ -109,14 +109,6 @@ export class Engine {
   /** The socket's way to publish, if the topic's feature has it and it is open. */
   bySocket(topic: string, event: string, data: unknown, key: string): Promise<Sent> | undefined {
     return this.planned(topic) === 'ws' ? this.carriers.ws?.publish(topic, event, data, key) : undefined
-  }
-
-  /** A page; asks once more with a new token, if the first was refused. */
-  async page(query: string, call?: Call): Promise<Json> {
-    return this.net.page(query, call).catch((error: Loss) => {
-      if (error.next !== 'refresh_token' || !this.net.forget()) throw error
-      return this.net.page(query, call)
-    })
   }
 
   /** What keeps connections up where not everything is well. */

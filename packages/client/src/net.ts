@@ -100,13 +100,6 @@ export class Net {
     })
   }
 
-  /** A page of entries. */
-  async page(query: string, call?: Call): Promise<Json> {
-    const page = await this.json(`/events?${query}`, call)
-    if (!Array.isArray(page?.entries)) throw new Loss('foreign', '/events answers with no page: is this a Tidewire server?')
-    return page
-  }
-
   async #ask<T>(path: string, { method = 'GET', body, headers = {}, signal, ms = 10_000 }: Call = {}, use?: (response: Response) => Promise<T>): Promise<T> {
     const { env } = this
     if (this.hasToken) headers = { ...headers, Authorization: `Bearer ${await this.token()}` }

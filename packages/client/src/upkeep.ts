@@ -1,13 +1,13 @@
 // What is needed where a path may not let everything through: watching a stream, trying a rung that
 // is shut, and the last rung. Loaded beside the first stream, so that it costs that one no time.
 
-import type { Off, Report, Transport } from './api.js'
+import type { HistoryOptions, Off, Page, Report, Transport } from './api.js'
 import type { Carrier } from './carrier.js'
 import type { Engine } from './engine.js'
 import { type Answer, canarySays, Judge } from './judge.js'
 import type { Loss, Net } from './net.js'
 import { watch } from './wake.js'
-import { catchUp } from './pages.js'
+import { catchUp, history } from './pages.js'
 import { read, type Stream } from './stream.js'
 
 export { Poll } from './poll.js'
@@ -44,7 +44,7 @@ export class Observer {
     signal.addEventListener('abort', () => stop())
   }
 
-  /** Bytes came, or with a `kind` a whole event. */
+  /** With a `kind` a whole event; without, the bytes in which the last ones came. */
   saw(at: number, kind: string | undefined, beat: number): void {
     if (kind) this.#judge.event(at, kind as 'entry', beat)
     else this.#judge.piece(at)
@@ -73,7 +73,7 @@ export class Observer {
     const times = await canary(this.engine.net, gap, this.signal)
     this.#isSinging = false
     if (this.signal.aborted) return
-    this.#judge.canary(gap, times)
+    this.#judge.canary(this.#since(), gap, times)
     this.#obey()
   }
 
@@ -149,6 +149,10 @@ export class Upkeep {
   show(): void {
     this.engine.isHidden = false
     void this.engine.share().then(() => this.engine.reconnect())
+  }
+
+  history(topic: string, options?: HistoryOptions): Promise<Page> {
+    return history(this.engine.net, topic, options)
   }
 
   /** What `explain()` gives. */
