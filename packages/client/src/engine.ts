@@ -52,6 +52,8 @@ export class Engine {
   readonly path: Path
   readonly connectMs: number
   isClosed = false
+  /** What `close()` ends, beside connections. */
+  readonly ends = new Set<Off>()
   isOffline = false
   status: Status = { state: 'idle', why: 'nobody listens', next: STATES.idle }
   plan: Plan | undefined
@@ -249,12 +251,11 @@ export class Engine {
   close(): void {
     this.isClosed = true
     this.relay?.end()
-    const closed = new Loss('closed', 'close() was called', 'give_up')
-    for (const sub of this.subs.values()) sub.refuse(closed)
+    this.ends.forEach((end) => end())
     this.subs.clear()
     this.each((carrier) => {
       carrier.subs.clear()
-      carrier.end(closed)
+      carrier.end(new Loss('closed', 'close() was called', 'give_up'))
       carrier.hurry()
     })
     this.#rest()

@@ -21,6 +21,7 @@ export function entriesOf(engine: Engine, topic: string, { after = 'start', unti
     isOver = true
     pause()
     signal?.removeEventListener('abort', finish)
+    engine.ends.delete(finish)
     wake()
   }
   const reader = {
@@ -39,12 +40,13 @@ export function entriesOf(engine: Engine, topic: string, { after = 'start', unti
       wake()
     },
     refused(refusal: Refusal): void {
-      if (!engine.isClosed) error = refusal
+      error = refusal
       finish()
     },
   }
   if (signal?.aborted) isOver = true
   signal?.addEventListener('abort', finish)
+  engine.ends.add(finish)
 
   return {
     [Symbol.asyncIterator]() {
