@@ -11,7 +11,8 @@ export function entriesOf(engine: Engine, topic: string, { after = 'start', unti
   let off: Off | undefined
   let isOver = false
   let error: Refusal | undefined
-  let wake: () => void = () => undefined
+  const waiters: (() => void)[] = []
+  const wake = (): void => waiters.splice(0).forEach((waiter) => waiter())
 
   const pause = (): void => {
     off?.()
@@ -59,7 +60,7 @@ export function entriesOf(engine: Engine, topic: string, { after = 'start', unti
         if (error) throw new TidewireError(error)
         if (isOver || engine.isClosed) return { done: true, value: undefined }
         off ??= engine.read(topic, place, reader)
-        await new Promise<void>((done) => (wake = done))
+        await new Promise<void>((done) => waiters.push(done))
       }
     },
     async return() {
