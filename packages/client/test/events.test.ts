@@ -88,6 +88,7 @@ for (const [door, topic] of DOORS) {
     const first = heard.data[0] as number
     assert.deepEqual(heard.data, upTo(100).slice(first), 'a listener hears an unbroken end of it')
     assert.ok(first <= 62, `${first}`)
+    assert.ok(sim.asked.length < 200, `${sim.asked.length} requests`)
     live.close()
   })
 
