@@ -71,7 +71,7 @@ function topicOf(engine: Engine, name: string, { after = 'now', load }: TopicOpt
       tell('tidewire.seam', seam)
       if (load && seam.continuity === 'gap') Promise.resolve(seam.gap).then(load).catch(failed)
     },
-    refused: (error: Refusal) => error.code === 'closed' || tell('tidewire.refused', error),
+    refused: (error: Refusal) => tell('tidewire.refused', error),
   }
 
   return {

@@ -22,6 +22,7 @@ export interface Plan {
   tag?: string
   peer?: string
   topics_per_stream_max?: number
+  page_entries_max?: number
   features: { feature: string; transport: Transport; history: string }[]
 }
 
@@ -40,11 +41,11 @@ const STATES: { [S in State]: string } = {
   closed: 'nothing',
   unauthorized: 'reconnect() tries again',
   refused: 'reconnect() tries again',
-  offline: 'an attempt when the network is back',
+  offline: 'an attempt with the network',
   waiting: 'an attempt by itself',
   connecting: 'an attempt is under way',
   open: 'nothing to do',
-  idle: 'nothing until somebody listens',
+  idle: 'nothing',
 }
 
 export class Engine {
@@ -52,6 +53,8 @@ export class Engine {
   readonly path: Path
   readonly connectMs: number
   isClosed = false
+  /** What `close()` ends, beside connections. */
+  readonly ends = new Set<Off>()
   isOffline = false
   status: Status = { state: 'idle', why: 'nobody listens', next: STATES.idle }
   plan: Plan | undefined
@@ -230,12 +233,11 @@ export class Engine {
   close(): void {
     this.isClosed = true
     this.relay?.end()
-    const closed = new Loss('closed', 'close() was called', 'give_up')
-    for (const sub of this.subs.values()) sub.refuse(closed)
+    this.ends.forEach((end) => end())
     this.subs.clear()
     this.each((carrier) => {
       carrier.subs.clear()
-      carrier.end(closed)
+      carrier.end(new Loss('closed', 'close() was called', 'give_up'))
       carrier.hurry()
     })
     this.#rest()
@@ -287,7 +289,7 @@ export class Engine {
 
   async #ask(): Promise<void> {
     const plan: Plan = await this.net.json('/plan')
-    if (!Array.isArray(plan?.features)) throw new Loss('foreign', '/plan answers with no plan: is this a Tidewire server?')
+    if (!Array.isArray(plan?.features)) throw new Loss('foreign', '/plan gives no plan: is this a Tidewire server?')
     const isOther = this.plan?.peer !== plan.peer
     this.plan = plan
     for (const sub of this.subs.values()) sub.isKept = this.#isKept(sub.topic)

@@ -38,7 +38,7 @@ export class Flow {
   entry(entry: Entry): void {
     const { id, topic } = entry
     if (id) {
-      if (this.#last && !isAfter(id, this.#last)) throw new Loss('foreign', `the entry ${id} came after ${this.#last}: out of order`)
+      if (this.#last && !isAfter(id, this.#last)) throw new Loss('foreign', `out of order: ${id} after ${this.#last}`)
       this.#last = id
     }
     this.subs.get(topic)?.step(entry)
