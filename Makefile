@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := menu
 .NOTPARALLEL:
-.PHONY: menu dev test build lint fmt clippy unit tasks doc arrows guard guard-update browser proxies deny audit bench-peers needs clean
+.PHONY: menu dev test build lint fmt clippy unit tasks doc arrows guard guard-update packages browser proxies proxies-browsers deny audit bench-peers needs clean
 
 menu:             ## list this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,7 +11,7 @@ dev:              ## build and run `tidewire dev`: a server on this machine, wit
 	@scripts/install-build-needs.sh
 	cargo run --locked --release --bin tidewire -- dev
 
-test: needs lint doc build unit tasks guard browser proxies  ## everything that CI checks, from a clean clone
+test: needs lint doc build unit tasks guard packages browser proxies  ## everything that CI checks, from a clean clone
 
 build:            ## the binary, unoptimised: target/debug/tidewire
 	cargo build --locked --bin tidewire
@@ -43,12 +43,23 @@ guard:            ## instructions of the hot paths, counted by valgrind, beside 
 guard-update:     ## makes what is counted now the baseline
 	node scripts/guard/guard.mjs --update
 
-browser: build    ## the built binary in a real browser
+packages: build   ## the TypeScript client and the React hooks: types, tests, how many bytes they are
+	npm run build --workspace packages/client --workspace packages/react
+	npm run size --workspace packages/client --workspace packages/react
+	npm test --workspace packages/client --workspace packages/react
+
+browser: build    ## the built binary in real browsers, Chromium and Firefox
 	npm test --workspace packages/browser-tests
 
-proxies: build    ## the built binary behind real proxies, and the snippets of docs/proxies.md
+proxies: build    ## the built binary and the client in Node behind real proxies, and the snippets of docs/proxies.md
 	scripts/install-proxies.sh
-	npm test --workspace packages/proxy-lab
+	npm run build --workspace packages/client
+	TIDEWIRE_LAB_CLIENT=1 TIDEWIRE_LAB_RUNTIMES=node npm test --workspace packages/proxy-lab
+
+proxies-browsers: build  ## the same with the client in Chromium and Firefox: some 10 minutes, not in CI
+	scripts/install-proxies.sh
+	npm run build --workspace packages/client
+	TIDEWIRE_LAB_CLIENT=1 TIDEWIRE_LAB_RUNTIMES=chromium,firefox npm test --workspace packages/proxy-lab
 
 deny:             ## licences, sources and banned crates, without network
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
@@ -62,7 +73,7 @@ audit:            ## known vulnerabilities (fetches the advisory database)
 bench-peers:      ## Tidewire beside its peers, some 12 minutes: docs/performance.md
 	node bench/run.mjs
 
-needs:            ## install what the tests need: a C compiler, valgrind, Chromium, npm packages
+needs:            ## install what the tests need: a C compiler, valgrind, Chromium, Firefox, npm packages
 	scripts/install-test-needs.sh
 
 clean:            ## remove what was built

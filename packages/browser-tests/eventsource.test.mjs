@@ -2,22 +2,17 @@
 
 import assert from 'node:assert/strict'
 import { rm } from 'node:fs/promises'
-import test from 'node:test'
-import { browser, openWindow, publisher, Server, until } from './harness.mjs'
+import { inBrowsers } from './browsers.mjs'
+import { publisher, Server } from './server.mjs'
+import { until } from './waiting.mjs'
 
 const TOPICS = ['chat/general', 'board/tasks', 'notifications/everyone']
 
-/** An empty page of the server's origin. */
-async function emptyPage(t, server) {
-  const launched = await browser(t)
-  const page = await openWindow(launched, 'about:blank')
-  await page.route('**/empty-page', (route) => route.fulfill({ contentType: 'text/html', body: '<!doctype html><link rel="icon" href="data:,">' }))
-  await page.goto(`${server.url}/empty-page`)
-  return page
-}
+/** A page of the server's origin with no script of its own. */
+const plainPage = (browser, server) => browser.window(`${server.url}/healthz`)
 
 /** Opens an EventSource in the page and writes down everything that it says, in `window.heard`. */
-const listen = (page, topics, after) => page.evaluate(({ topics, after }) => {
+const listen = (page, topics, after) => page.evaluate((topics, after) => {
   const query = new URLSearchParams([...topics.map((topic) => ['topic', topic]), ['after', after]])
   const source = new EventSource(`/v1/sse?${query}`)
   window.heard = []
@@ -27,18 +22,17 @@ const listen = (page, topics, after) => page.evaluate(({ topics, after }) => {
     source.addEventListener(type, ({ data, lastEventId }) => window.heard.push({ type, data, id: lastEventId }))
   }
   source.onerror = () => window.failed.push({ at: performance.now(), readyState: source.readyState })
-}, { topics, after })
+}, topics, after)
 
 const heard = (page, type) => page.evaluate((type) => window.heard.filter((event) => event.type === type), type)
 const hellos = async (page) => (await heard(page, 'tidewire.hello')).map(({ data, id }) => ({ ...JSON.parse(data), id }))
 
-test('one Last-Event-ID resumes several topics exactly, across kill -9', async (t) => {
+inBrowsers('one Last-Event-ID resumes several topics exactly, across kill -9', async (t, browser) => {
   const server = await Server.start(t)
-  const page = await emptyPage(t, server)
+  const page = await plainPage(browser, server)
   await listen(page, TOPICS, 'start')
   await until('the first hello', async () => (await hellos(page)).length === 1)
-  const steady = publisher(server, TOPICS)
-  t.after(() => steady.stop())
+  const steady = publisher(t, server, TOPICS)
   for (let kill = 1; kill <= 3; kill++) {
     const before = steady.acknowledged.length
     await until('the publisher is in full flow', () => steady.acknowledged.length > before + 90)
@@ -67,10 +61,10 @@ test('one Last-Event-ID resumes several topics exactly, across kill -9', async (
   t.diagnostic(`${log.length} entries, ${steady.unanswered} attempts without an answer`)
 })
 
-test('a hello with a place moves the bookmark, so that even a silent stream resumes', async (t) => {
+inBrowsers('a hello with a place moves the bookmark, so that even a silent stream resumes', async (t, browser) => {
   const server = await Server.start(t)
   await server.publish(TOPICS[0], { n: 1 })
-  const page = await emptyPage(t, server)
+  const page = await plainPage(browser, server)
   await listen(page, [TOPICS[0]], 'now')
   const [hello] = await until('the first hello', async () => { const all = await hellos(page); return all.length && all })
   assert.equal(hello.id, hello.at, 'the id of the hello is the place where the stream begins')
@@ -82,9 +76,9 @@ test('a hello with a place moves the bookmark, so that even a silent stream resu
   assert.equal((await hellos(page)).at(-1).continuity, 'resumed')
 })
 
-test('a gap is an event that a bare EventSource hears', async (t) => {
+inBrowsers('a gap is an event that a bare EventSource hears', async (t, browser) => {
   const server = await Server.start(t)
-  const page = await emptyPage(t, server)
+  const page = await plainPage(browser, server)
   await listen(page, [TOPICS[0]], 'start')
   await server.publish(TOPICS[0], { n: 1 })
   await until('the entry', async () => (await heard(page, 'message')).length === 1)
@@ -101,7 +95,7 @@ test('a gap is an event that a bare EventSource hears', async (t) => {
   await until('the new log goes on', async () => (await heard(page, 'message')).at(-1).id === id)
 })
 
-test('each client has its own retry, and the browser keeps to it', async (t) => {
+inBrowsers('each client has its own retry, and the browser keeps to it', async (t, browser) => {
   const server = await Server.start(t)
   const plan = await (await fetch(`${server.url}/v1/plan`)).json()
   const drawn = await Promise.all(Array.from({ length: 12 }, () => firstFrame(server)))
@@ -111,7 +105,7 @@ test('each client has its own retry, and the browser keeps to it', async (t) => 
   }
   assert.ok(new Set(drawn.map(({ retry }) => retry)).size >= 6, `clients are spread out: ${drawn.map(({ retry }) => retry)}`)
 
-  const page = await emptyPage(t, server)
+  const page = await plainPage(browser, server)
   await listen(page, [TOPICS[0]], 'now')
   const [{ retry_ms }] = await until('the hello', async () => { const all = await hellos(page); return all.length && all })
   await server.kill()
@@ -143,9 +137,9 @@ async function firstFrame(server) {
   return { retry: Number(/^retry: (\d+)$/m.exec(text)[1]), hello: JSON.parse(/^data: (.*)$/m.exec(text)[1]) }
 }
 
-test('data arrive as they were published', async (t) => {
+inBrowsers('data arrive as they were published', async (t, browser) => {
   const server = await Server.start(t)
-  const page = await emptyPage(t, server)
+  const page = await plainPage(browser, server)
   await listen(page, [TOPICS[0]], 'start')
   const published = [
     ['application/json', '{ "a" :  1.50, "b": "\\u00e9 é 漢 🌊" }'],
@@ -162,9 +156,9 @@ test('data arrive as they were published', async (t) => {
   assert.deepEqual((await heard(page, 'message')).map(({ data }) => data), published.map(([, body]) => body))
 })
 
-test('anything but 200 closes an EventSource for ever, which is why bad requests must show at once', async (t) => {
+inBrowsers('anything but 200 closes an EventSource for ever, which is why bad requests must show at once', async (t, browser) => {
   const server = await Server.start(t)
-  const page = await emptyPage(t, server)
+  const page = await plainPage(browser, server)
   await listen(page, [TOPICS[0]], 'not-a-cursor')
   const [failed] = await until('the error', async () => { const all = await page.evaluate(() => window.failed); return all.length && all })
   assert.equal(failed.readyState, 2)

@@ -34,7 +34,8 @@ export function table() {
   return [line(head), `|${'---|'.repeat(head.length)}`, ...rows.map(line)].join('\n')
 }
 
-const emphasised = (cell) => (/^(held|late|refused|lost)/.test(cell) ? `**${cell}**` : cell)
+const emphasised = (cell) => (Array.isArray(cell) ? cell.map(emphasised).join(' or ') : word(cell))
+const word = (cell) => (/^(held|late|refused|lost)/.test(cell) ? `**${cell}**` : cell)
 
 /** The page with the table as it should be. */
 export function withTable(page = text()) {

@@ -2,11 +2,17 @@
 
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import { expected } from './lab.mjs'
 import { blocks, text, withTable } from './page.mjs'
 import { snippets } from './setups.mjs'
 
 test('the table is what was measured', () => {
   assert.equal(text(), withTable(), 'docs/proxies.md and expected.json differ: npm run table -w packages/proxy-lab')
+})
+
+test('what the page counts', () => {
+  const neither = Object.values(expected).filter(({ sse_gzip, socket }) => /^held/.test(sse_gzip) && /^refused/.test(socket))
+  assert.equal(neither.length, 4, 'set-ups that hold a stream and refuse a socket: "as four of the set-ups above do"')
 })
 
 test('each config on the page is tested, once', () => {

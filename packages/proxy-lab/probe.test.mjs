@@ -11,6 +11,9 @@ test('behind', { concurrency: AT_ONCE }, async (t) => {
   await each(t, async (path, t) => {
     const { outcome, delays } = await probe(path)
     t.diagnostic(`${path.name}: ${JSON.stringify(delays)}`)
-    assert.deepEqual(outcome, expected[path.name])
+    for (const [way, right] of Object.entries(expected[path.name])) {
+      assert.ok([right].flat().includes(outcome[way]), `${way} is ${outcome[way]}, not ${right}`)
+    }
+    assert.deepEqual(Object.keys(outcome).sort(), Object.keys(expected[path.name]).sort())
   })
 })

@@ -106,93 +106,95 @@ function frame(opcode, payload) {
 }
 
 /** A class with a browser's `WebSocket` face whose connections go through `via`, if there is one. */
-export function webSocketThrough(via) {
-  return class WebSocket extends EventTarget {
-    static CONNECTING = 0
-    static OPEN = 1
-    static CLOSING = 2
-    static CLOSED = 3
-    readyState = 0
-    binaryType = 'blob'
-    bufferedAmount = 0
-    extensions = ''
-    protocol = ''
-    onopen = null
-    onmessage = null
-    onerror = null
-    onclose = null
-    #socket
-    #code = 1006
-    #reason = ''
+export const webSocketThrough = (via) => class WebSocket extends BareWebSocket {
+  constructor(url, protocols) { super(url, protocols, via) }
+}
 
-    constructor(url, protocols = []) {
-      super()
-      this.url = String(url)
-      this.#open([protocols].flat())
+class BareWebSocket extends EventTarget {
+  static CONNECTING = 0
+  static OPEN = 1
+  static CLOSING = 2
+  static CLOSED = 3
+  readyState = 0
+  binaryType = 'blob'
+  bufferedAmount = 0
+  extensions = ''
+  protocol = ''
+  onopen = null
+  onmessage = null
+  onerror = null
+  onclose = null
+  #socket
+  #code = 1006
+  #reason = ''
+
+  constructor(url, protocols = [], via) {
+    super()
+    this.url = String(url)
+    this.#open([protocols].flat(), via)
+  }
+
+  async #open(protocols, via) {
+    try {
+      const { socket, inbox, protocol } = await handshake(this.url, { via, protocols })
+      if (this.readyState !== 0) return socket.destroy() // closed meanwhile
+      this.#socket = socket
+      this.protocol = protocol
+      this.readyState = 1
+      this.#say(new Event('open'))
+      await this.#read(inbox)
+    } catch (error) {
+      if (this.#code === 1006 && this.readyState < 2) this.#say(Object.assign(new Event('error'), { message: error.message }))
     }
+    this.#over()
+  }
 
-    async #open(protocols) {
-      try {
-        const { socket, inbox, protocol } = await handshake(this.url, { via, protocols })
-        this.#socket = socket
-        if (this.readyState !== 0) return this.#over()
-        this.protocol = protocol
-        this.readyState = 1
-        this.#say(new Event('open'))
-        await this.#read(inbox)
-      } catch (error) {
-        if (this.#code === 1006) this.#say(Object.assign(new Event('error'), { message: error.message }))
+  async #read(inbox) {
+    for (let parts = [], text = true; ;) {
+      const { last, opcode, payload } = await inbox.frame()
+      if (opcode === 9) this.#socket.write(frame(10, payload))
+      if (opcode === 8) {
+        this.#code = payload.length >= 2 ? payload.readUInt16BE() : 1005
+        this.#reason = payload.subarray(2).toString()
+        this.#socket.end(frame(8, payload.subarray(0, 2)))
+        return
       }
-      this.#over()
+      if (opcode > 2) continue
+      if (opcode > 0) text = opcode === 1
+      parts.push(payload)
+      if (!last) continue
+      const whole = Buffer.concat(parts)
+      parts = []
+      this.#say(new MessageEvent('message', { data: text ? whole.toString() : this.binaryType === 'blob' ? new Blob([whole]) : new Uint8Array(whole).buffer }))
     }
+  }
 
-    async #read(inbox) {
-      for (let parts = [], text = true; ;) {
-        const { last, opcode, payload } = await inbox.frame()
-        if (opcode === 9) this.#socket.write(frame(10, payload))
-        if (opcode === 8) {
-          this.#code = payload.length >= 2 ? payload.readUInt16BE() : 1005
-          this.#reason = payload.subarray(2).toString()
-          this.#socket.end(frame(8, payload.subarray(0, 2)))
-          return
-        }
-        if (opcode > 2) continue
-        if (opcode > 0) text = opcode === 1
-        parts.push(payload)
-        if (!last) continue
-        const whole = Buffer.concat(parts)
-        parts = []
-        this.#say(new MessageEvent('message', { data: text ? whole.toString() : this.binaryType === 'blob' ? new Blob([whole]) : new Uint8Array(whole).buffer }))
-      }
-    }
+  #over() {
+    if (this.readyState === 3) return
+    this.readyState = 3
+    this.#socket?.destroy()
+    this.#say(Object.assign(new Event('close'), { code: this.#code, reason: this.#reason, wasClean: this.#code !== 1006 }))
+  }
 
-    #over() {
-      if (this.readyState === 3) return
-      this.readyState = 3
-      this.#socket?.destroy()
-      this.#say(Object.assign(new Event('close'), { code: this.#code, reason: this.#reason, wasClean: this.#code !== 1006 }))
-    }
+  #say(event) {
+    this.dispatchEvent(event)
+    this[`on${event.type}`]?.(event)
+  }
 
-    #say(event) {
-      this.dispatchEvent(event)
-      this[`on${event.type}`]?.(event)
-    }
+  send(data) {
+    if (this.readyState === 0) throw new DOMException('not open yet', 'InvalidStateError')
+    if (this.readyState !== 1) return
+    if (typeof data === 'string') this.#socket.write(frame(1, Buffer.from(data)))
+    else this.#socket.write(frame(2, ArrayBuffer.isView(data) ? Buffer.from(data.buffer, data.byteOffset, data.byteLength) : Buffer.from(data)))
+  }
 
-    send(data) {
-      if (this.readyState === 0) throw new DOMException('not open yet', 'InvalidStateError')
-      if (this.readyState !== 1) return
-      if (typeof data === 'string') this.#socket.write(frame(1, Buffer.from(data)))
-      else this.#socket.write(frame(2, ArrayBuffer.isView(data) ? Buffer.from(data.buffer, data.byteOffset, data.byteLength) : Buffer.from(data)))
-    }
-
-    close(code, reason = '') {
-      if (this.readyState >= 2) return
-      const opened = this.readyState === 1
-      this.readyState = 2
-      if (!opened) return this.#socket?.destroy()
-      const payload = Buffer.alloc(code === undefined ? 0 : 2)
-      if (code !== undefined) payload.writeUInt16BE(code)
-      this.#socket.write(frame(8, Buffer.concat([payload, Buffer.from(reason)])))
-    }
+  close(code, reason = '') {
+    if (this.readyState >= 2) return
+    const opened = this.readyState === 1
+    this.readyState = 2
+    if (!opened) return queueMicrotask(() => this.#over())
+    const payload = Buffer.alloc(code === undefined ? 0 : 2)
+    if (code !== undefined) payload.writeUInt16BE(code)
+    this.#socket.write(frame(8, Buffer.concat([payload, Buffer.from(reason)])))
   }
 }

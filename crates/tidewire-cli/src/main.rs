@@ -5,7 +5,9 @@ mod check;
 mod io;
 mod plan;
 mod publish;
+mod reload;
 mod run;
+mod source;
 mod tail;
 mod token;
 

@@ -88,6 +88,11 @@ impl Ladder {
         self.rungs.get(self.step).copied().unwrap_or(Rung::Sse)
     }
 
+    /// All of them, from the planned one down.
+    pub(crate) fn rungs(&self) -> &[Rung] {
+        &self.rungs
+    }
+
     /// Why it is this rung and not another.
     pub(crate) fn by(&self) -> By {
         self.by
@@ -156,17 +161,20 @@ impl Ladder {
         }
     }
 
-    /// This rung does not work here: the next one, or the first one after the last.
-    pub(crate) fn fell(&mut self, by: By, detail: Option<String>, now: Instant) {
+    /// This rung does not work here: the next one, or the first one after the last. Says whether
+    /// there was a next one; who goes round has tried them all, and waits.
+    pub(crate) fn fell(&mut self, by: By, detail: Option<String>, now: Instant) -> bool {
         let from = self.rung();
         if self.step + 1 >= self.rungs.len() {
-            return self.begin_again(by);
+            self.begin_again(by);
+            return false;
         }
         self.by = by;
         self.step += 1;
         (self.unopened, self.silent, self.clear) = (0, 0, false);
         self.fell_at.get_or_insert(now);
         self.moves.push(Move { from, to: self.rung(), by, detail });
+        true
     }
 
     /// A better rung works again.
@@ -234,6 +242,9 @@ mod tests {
         ladder.planned(rungs(Rung::Ws, false));
         let rungs = rungs_of_failures(&mut ladder, 7);
         assert_eq!(rungs, ["ws", "ws", "sse", "sse", "sse", "sse", "ws"]);
+        assert!(ladder.fell(By::Connect, None, Instant::now()));
+        assert!(!ladder.fell(By::Probe, None, Instant::now()), "round, not down");
+        assert_eq!(ladder.rung(), Rung::Ws);
     }
 
     #[test]
@@ -248,7 +259,7 @@ mod tests {
         let now = Instant::now();
         let mut ladder = ladder(Rung::Auto);
         ladder.came_through();
-        ladder.fell(By::Probe, Some("seen".to_owned()), now);
+        assert!(ladder.fell(By::Probe, Some("seen".to_owned()), now));
         assert_eq!((ladder.rung(), ladder.by()), (Rung::Ws, By::Probe));
         assert!(!ladder.is_clear());
         ladder.did_not_open(now);

@@ -49,6 +49,8 @@ pub(crate) enum Loss {
     Held { by: By, detail: Option<String> },
     #[error("the path lets {0} through again")]
     Better(Rung),
+    #[error("the server's plan has changed")]
+    Replanned(Vec<Rung>),
     #[error("nobody listens any more")]
     Dropped,
 }
@@ -80,7 +82,6 @@ impl Loss {
             Self::TooLarge(what) => Verdict::End(ClientError::TooLarge(what.clone())),
             Self::Disorder(disorder) => Verdict::End(ClientError::Disorder(disorder.clone())),
             Self::Apart => Verdict::CatchUp,
-            Self::Held { .. } | Self::Better(_) => Verdict::Move,
             Self::Refused(refusal) => match refusal.next {
                 Next::GiveUp => Verdict::End(ClientError::Refused(refusal.clone())),
                 Next::RefreshToken => Verdict::Refresh,

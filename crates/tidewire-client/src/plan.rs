@@ -10,6 +10,8 @@ use crate::{client::Client, error::ClientError, http, item::Rung, ladder, loss::
 pub struct Plan {
     /// The version of the protocol.
     pub protocol: u32,
+    /// Which plan this is; empty where the server is older than tags.
+    pub tag: String,
     /// Time between beats on an idle connection.
     pub beat_ms: u64,
     /// How long a client waits before it comes back, unless it is told otherwise.
@@ -40,6 +42,8 @@ pub struct PlannedFeature {
 #[derive(Deserialize)]
 struct PlanText {
     protocol: u32,
+    #[serde(default)]
+    tag: String,
     beat_ms: u64,
     #[serde(default)]
     retry_ms: u64,
@@ -120,6 +124,7 @@ fn plan_of(text: PlanText) -> Plan {
     };
     Plan {
         protocol: text.protocol,
+        tag: text.tag,
         beat_ms: text.beat_ms,
         retry_ms: text.retry_ms,
         undeclared: text.undeclared,

@@ -14,9 +14,10 @@ use crate::{
     error::ClientError,
     http,
     item::{Continuity, Delivery},
+    jitter::up_to,
     loss::Loss,
     recall::Recall,
-    wire::{self, PageSaid},
+    wire::{self, PageSaid, PlanNamed},
 };
 
 /// A server that answers "nothing" at once, again and again, is not asked faster than this.
@@ -49,7 +50,7 @@ impl Client {
         let ask = Ask { topics, after, wait: None, entries_max: Some(entries_max) };
         let token = self.token().await.map_err(once)?;
         let said = fetch(self, token.as_deref(), &ask).await.map_err(once)?;
-        let PageSaid { entries, cursor, more, continuity } = said;
+        let PageSaid { entries, cursor, more, continuity, plan: _ } = said;
         Ok(Page { entries, cursor, more, continuity })
     }
 }
@@ -110,14 +111,19 @@ pub(crate) async fn follow(
     recall: &mut Recall,
 ) -> Result<Infallible, Loss> {
     catch_up(attempt).await?;
-    let wait = attempt.client.options().timeouts.poll_wait;
+    let options = attempt.client.options();
+    let wait = options.timeouts.poll_wait;
     loop {
         let asked_at = Instant::now();
         let page = recall.or(read(attempt, wait)).await??;
+        if let Some(tag) = page.plan.clone() {
+            // All who wait hear it in the same moment, and nobody gave us a slot.
+            recall.plan_is(PlanNamed { tag, wait: up_to(&*options.jitter, PACE) });
+        }
         let is_nothing = page.entries.is_empty();
         pass_on(attempt, page).await?;
         if is_nothing && asked_at.elapsed() < PACE {
-            sleep(PACE).await;
+            recall.or(sleep(PACE)).await?;
         }
     }
 }

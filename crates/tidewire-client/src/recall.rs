@@ -1,20 +1,27 @@
-//! [`Recall`]: what calls a connection away although it works: a better rung lets us through again.
+//! [`Recall`]: what calls a connection away although it works: a better rung lets us through again,
+//! or the server has another plan.
 //!
 //! Runs beside a rung, at the points where the rung waits for bytes: there nothing that was heard is
 //! still on its way to the subscriber.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, time::Duration};
 
-use tokio::time::{Instant, sleep_until};
+use tidewire_proto::Topic;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     client::Client,
     item::Rung,
-    ladder::RETEST_MIN,
+    ladder::{Ladder, RETEST_MIN},
     loss::Loss,
     path::{CanarySays, GAP},
+    plan::{self, Plan},
+    wire::{Hello, PlanNamed},
     witness, ws,
 };
+
+/// A plan that could not be had is asked for again after this long.
+const PLAN_AGAIN: Duration = Duration::from_secs(10);
 
 /// Something that goes on beside a rung.
 pub(crate) type Beside<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -23,12 +30,24 @@ pub(crate) type Beside<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 #[derive(Default)]
 pub(crate) struct Recall {
     better: Option<Beside<Rung>>,
+    plan: Option<Beside<Plan>>,
+    followed: Option<Followed>,
+}
+
+/// The plan that we follow.
+struct Followed {
+    client: Client,
+    topics: Vec<Topic>,
+    tag: String,
+    rungs: Vec<Rung>,
+    rung: Rung,
 }
 
 impl Recall {
     /// From `at` on, again and again, tries these rungs, the best first.
-    pub(crate) fn to_better(client: Client, rungs: Vec<Rung>, at: Instant) -> Self {
-        let better: Beside<Rung> = Box::pin(async move {
+    pub(crate) fn look_for_better(&mut self, client: &Client, rungs: Vec<Rung>, at: Instant) {
+        let client = client.clone();
+        self.better = Some(Box::pin(async move {
             let every = client.options().timeouts.retest.max(RETEST_MIN);
             let mut at = at;
             loop {
@@ -40,13 +59,79 @@ impl Recall {
                 }
                 at = Instant::now() + every;
             }
-        });
-        Self { better: Some(better) }
+        }));
+    }
+
+    /// Hears which plan the server has, and asks for it when it is not the one of this tag.
+    pub(crate) fn follow_the_plan(
+        &mut self,
+        client: &Client,
+        topics: Vec<Topic>,
+        tag: String,
+        ladder: &Ladder,
+    ) {
+        let (rungs, rung) = (ladder.rungs().to_vec(), ladder.rung());
+        self.followed = Some(Followed { client: client.clone(), topics, tag, rungs, rung });
+    }
+
+    /// The server greets, and names its plan.
+    pub(crate) fn greeted(&mut self, hello: &Hello) {
+        if let Some(tag) = hello.plan.clone() {
+            self.plan_is(PlanNamed { tag, wait: Duration::ZERO });
+        }
+    }
+
+    /// The server names its plan, and when we may ask for it.
+    pub(crate) fn plan_is(&mut self, named: PlanNamed) {
+        let Some(followed) = &mut self.followed else { return };
+        if followed.tag == named.tag {
+            return;
+        }
+        followed.tag = named.tag;
+        let client = followed.client.clone();
+        self.plan = Some(Box::pin(async move {
+            let mut wait = named.wait;
+            loop {
+                sleep(wait).await;
+                if let Ok(token) = client.token().await
+                    && let Ok(plan) = plan::ask(&client, token.as_deref()).await
+                {
+                    return plan;
+                }
+                wait = PLAN_AGAIN;
+            }
+        }));
     }
 
     /// Waits until the connection is called away. Cancel-safe.
     pub(crate) async fn called(&mut self) -> Loss {
-        Loss::Better(ready(&mut self.better).await)
+        loop {
+            tokio::select! {
+                biased;
+                rung = ready(&mut self.better) => return Loss::Better(rung),
+                plan = ready(&mut self.plan) => {
+                    if let Some(rungs) = self.replanned(&plan) {
+                        return Loss::Replanned(rungs);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The rungs of a new plan, if it sends us elsewhere.
+    fn replanned(&mut self, plan: &Plan) -> Option<Vec<Rung>> {
+        let followed = self.followed.as_mut()?;
+        let rungs = plan.rungs(&followed.topics);
+        if rungs == followed.rungs {
+            return None;
+        }
+        if rungs.first() == Some(&followed.rung) {
+            // What we fell to is the planned one now: nowhere is better.
+            followed.rungs = rungs;
+            self.better = None;
+            return None;
+        }
+        Some(rungs)
     }
 
     /// Does this, unless the connection is called away before it is done.

@@ -5,7 +5,7 @@
 
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
-use tidewire_proto::{Next, Topic};
+use tidewire_proto::{Code, Next, Topic};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     jitter::random_key,
     ladder::Ladder,
     loss::{Loss, Verdict},
+    path::By,
     plan, poll,
     recall::Recall,
     sse,
@@ -37,10 +38,20 @@ struct Resume {
     refreshed: bool,
     // Is the next attempt a reading of pages?
     by_pages: bool,
+    // Which plan we follow.
+    tag: String,
     // Does the next attempt only change the rung?
     moves: bool,
     // The rung of the last attempt, for who hears the status.
     stood_on: Option<Rung>,
+}
+
+/// Where a verdict on the path leads.
+enum Went {
+    /// To another rung, at once.
+    Elsewhere,
+    /// To the first rung again, when none is left: that waits like any loss.
+    Round,
 }
 
 /// How an attempt went. No loss: it did what it should, go on at once.
@@ -70,6 +81,7 @@ pub(crate) async fn run(client: Client, topics: Vec<Topic>, options: Options, ou
         known: false,
         refreshed: false,
         by_pages: false,
+        tag: String::new(),
         moves: false,
         stood_on: None,
     };
@@ -161,8 +173,16 @@ impl Resume {
 
     /// What may call the next connection away.
     fn recall(&self) -> Recall {
-        let Some(at) = self.ladder.retest_at(Instant::now()) else { return Recall::default() };
-        Recall::to_better(self.client.clone(), self.ladder.better().to_vec(), at)
+        let (client, ladder) = (&self.client, &self.ladder);
+        let mut recall = Recall::default();
+        if ladder.follows_the_plan() {
+            let topics = self.walk.topics().to_vec();
+            recall.follow_the_plan(client, topics, self.tag.clone(), ladder);
+        }
+        if let Some(at) = ladder.retest_at(Instant::now()) {
+            recall.look_for_better(client, ladder.better().to_vec(), at);
+        }
+        recall
     }
 
     /// How the path is watched, if the next attempt may go another way.
@@ -183,9 +203,13 @@ impl Resume {
             Ok(plan) => {
                 self.known = true;
                 self.ladder.planned(plan.rungs(self.walk.topics()));
+                self.tag = plan.tag;
                 Ok(())
             }
-            Err(Loss::Refused(refusal)) if refusal.next == Next::RefreshToken => {
+            // Who is told to stay away, or to come with another token, does not ask for more.
+            Err(Loss::Refused(refusal))
+                if refusal.next == Next::RefreshToken || refusal.retry_after.is_some() =>
+            {
                 Err(Loss::Refused(refusal))
             }
             Err(Loss::NotOpened(limit)) => {
@@ -206,9 +230,13 @@ impl Resume {
         if outcome.came_through {
             self.ladder.came_through();
         }
-        self.judge_the_path(outcome);
+        let went = self.judge_the_path(outcome);
         let Some(loss) = &outcome.loss else { return Verdict::Again(None) };
-        let verdict = loss.verdict(self.known);
+        let verdict = match (went, loss.verdict(self.known)) {
+            (Some(Went::Elsewhere), _) => Verdict::Move,
+            (Some(Went::Round), _) => Verdict::Again(None),
+            (None, verdict) => verdict,
+        };
         let Loss::Refused(refusal) = loss else { return verdict };
         if verdict != Verdict::Refresh {
             return verdict;
@@ -220,16 +248,35 @@ impl Resume {
         Verdict::Refresh
     }
 
-    /// What the loss says of this rung.
-    fn judge_the_path(&mut self, outcome: &Outcome) {
+    /// What the loss says of this rung. Nothing, if it is a loss like any other.
+    fn judge_the_path(&mut self, outcome: &Outcome) -> Option<Went> {
         let (now, ladder) = (Instant::now(), &mut self.ladder);
+        let down = |is_down| Some(if is_down { Went::Elsewhere } else { Went::Round });
         match (&outcome.loss, outcome.lasted) {
-            (Some(Loss::Held { by, detail }), _) => ladder.fell(*by, detail.clone(), now),
-            (Some(Loss::Better(rung)), _) => ladder.climbed(*rung, now),
+            (Some(Loss::Held { by, detail }), _) => {
+                return down(ladder.fell(*by, detail.clone(), now));
+            }
+            // A proxy passed on a handshake that is none any more, and will do so each time.
+            (Some(Loss::Refused(refusal)), None)
+                if ladder.follows_the_plan()
+                    && ladder.rung() == Rung::Ws
+                    && refusal.code == Code::UpgradeRequired.as_str() =>
+            {
+                return down(ladder.fell(By::Connect, None, now));
+            }
+            (Some(Loss::Better(rung)), _) => {
+                ladder.climbed(*rung, now);
+                return Some(Went::Elsewhere);
+            }
+            (Some(Loss::Replanned(rungs)), _) => {
+                ladder.planned(rungs.clone());
+                return Some(Went::Elsewhere);
+            }
             (Some(Loss::Silent(_)), Some((_, false))) => ladder.was_silent(now),
             (Some(loss), None) if loss.may_be_the_path() => ladder.did_not_open(now),
             (Some(_), Some((lasted, _))) => ladder.was_lost(lasted, now),
             _ => {}
         }
+        None
     }
 }

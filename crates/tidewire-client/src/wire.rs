@@ -24,6 +24,21 @@ pub(crate) struct Hello {
     pub(crate) retry: Option<Duration>,
     pub(crate) continuity: Continuity,
     pub(crate) at: Option<Cursor>,
+    pub(crate) plan: Option<String>,
+}
+
+/// The plan has changed, or is named: which one it is, and when to ask for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PlanNamed {
+    pub(crate) tag: String,
+    pub(crate) wait: Duration,
+}
+
+#[derive(Deserialize)]
+struct PlanNamedText {
+    tag: String,
+    #[serde(default)]
+    wait_ms: u64,
 }
 
 #[derive(Deserialize)]
@@ -42,6 +57,7 @@ struct HelloText {
     continuity: Option<String>,
     gap: Option<GapText>,
     at: Option<String>,
+    plan: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +103,7 @@ struct SocketText<'a> {
     live: Option<PlaceText>,
     beat: Option<PlaceText>,
     bye: Option<RefusalText>,
+    plan: Option<PlanNamedText>,
     topic: Option<String>,
     event: Option<String>,
     id: Option<String>,
@@ -104,6 +121,7 @@ struct PageText<'a> {
     more: bool,
     continuity: Option<String>,
     gap: Option<GapText>,
+    plan: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -121,6 +139,7 @@ pub(crate) enum Said {
     Live { topic: Topic, at: Option<Cursor> },
     Beat { at: Option<Cursor> },
     Bye(Refusal),
+    Plan(PlanNamed),
     Entry(Delivery),
     Unknown,
 }
@@ -132,6 +151,7 @@ pub(crate) struct PageSaid {
     pub(crate) cursor: Option<Cursor>,
     pub(crate) more: bool,
     pub(crate) continuity: Continuity,
+    pub(crate) plan: Option<String>,
 }
 
 /// The data of `tidewire.hello`.
@@ -147,6 +167,11 @@ pub(crate) fn gap(text: &str) -> Result<Gap, Loss> {
 /// The data of `tidewire.bye`.
 pub(crate) fn bye(text: &str) -> Result<Refusal, Loss> {
     Ok(refusal_of(parse(text)?, None))
+}
+
+/// The data of `tidewire.plan`.
+pub(crate) fn plan(text: &str) -> Result<PlanNamed, Loss> {
+    Ok(plan_of(parse(text)?))
 }
 
 /// A place to begin, as a query or a command says it.
@@ -236,6 +261,9 @@ pub(crate) fn said(text: &str) -> Result<Said, Loss> {
     if let Some(beat) = parts.beat {
         return Ok(Said::Beat { at: place(beat.at.as_deref())? });
     }
+    if let Some(plan) = parts.plan {
+        return Ok(Said::Plan(plan_of(plan)));
+    }
     Ok(parts.bye.map_or(Said::Unknown, |bye| Said::Bye(refusal_of(bye, None))))
 }
 
@@ -259,6 +287,7 @@ pub(crate) fn page(body: &[u8]) -> Result<PageSaid, Loss> {
         cursor: place(parts.cursor.as_deref())?,
         more: parts.more,
         continuity: continuity(parts.continuity.as_deref(), parts.gap.as_ref())?,
+        plan: parts.plan,
     })
 }
 
@@ -286,7 +315,12 @@ fn hello_of(text: HelloText) -> Result<Hello, Loss> {
         continuity: continuity(text.continuity.as_deref(), text.gap.as_ref())?,
         at: place(text.at.as_deref())?,
         connection: text.connection,
+        plan: text.plan,
     })
+}
+
+fn plan_of(text: PlanNamedText) -> PlanNamed {
+    PlanNamed { tag: text.tag, wait: Duration::from_millis(text.wait_ms) }
 }
 
 fn gap_of(text: &GapText) -> Result<Gap, Loss> {
@@ -398,11 +432,19 @@ mod tests {
                     retry_after: Some(Duration::from_millis(700)),
                 }),
             ),
+            (
+                r#"{"plan":{"tag":"0123456789abcdef","wait_ms":1234}}"#.to_owned(),
+                Said::Plan(PlanNamed {
+                    tag: "0123456789abcdef".to_owned(),
+                    wait: Duration::from_millis(1_234),
+                }),
+            ),
             (r#"{"something":{"new":1}}"#.to_owned(), Said::Unknown),
         ] {
             assert_eq!(said(&text).unwrap(), expected, "{text}");
         }
-        let Said::Hello(hello) = said(&ws::hello("c1", 20_000, 1_500)).unwrap() else { panic!() };
+        let hello = ws::hello("c1", 20_000, 1_500, "8f14e45fceea167a");
+        let Said::Hello(hello) = said(&hello).unwrap() else { panic!() };
         assert_eq!(hello.connection.as_deref(), Some("c1"));
         assert_eq!((hello.beat.as_secs(), hello.retry), (20, Some(Duration::from_millis(1_500))));
     }

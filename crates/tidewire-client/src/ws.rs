@@ -62,6 +62,11 @@ pub(crate) async fn follow(
             Ok(Err(_)) => Err(lost),
             Ok(Ok(said)) => said,
         };
+        match &said {
+            Ok(Some(Said::Plan(named))) => recall.plan_is(named.clone()),
+            Ok(Some(Said::Hello(hello))) => recall.greeted(hello),
+            _ => {}
+        }
         let done = match said {
             Ok(Some(said)) => talk.heard(attempt, &mut socket, said).await,
             Ok(None) => Ok(()),
@@ -116,7 +121,12 @@ impl Socket {
     async fn leave(&mut self, loss: &Loss) {
         let is_there = matches!(
             loss,
-            Loss::Apart | Loss::Better(_) | Loss::Disorder(_) | Loss::Garbled(_) | Loss::Refused(_)
+            Loss::Apart
+                | Loss::Better(_)
+                | Loss::Disorder(_)
+                | Loss::Garbled(_)
+                | Loss::Refused(_)
+                | Loss::Replanned(_)
         );
         if is_there {
             let _unheard = timeout(CLOSE_TIME, self.0.close(None)).await;

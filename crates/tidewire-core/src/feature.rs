@@ -1,10 +1,12 @@
 //! What each feature keeps: [`Feature`], and [`Features`], the table of them.
 //!
 //! The config makes this table; the log asks it about retention and safety, the hub about which
-//! lane a topic travels in, the doors about the plan. It knows none of them.
+//! lane a topic travels in, the doors about the plan. It knows none of them. All of them hold one
+//! [`CurrentFeatures`], so a new table is in force for all of them at the same moment.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::Deref, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use tidewire_proto::{
     Stored, Topic,
     plan::{Answers, Decision, Transport, plan},
@@ -104,9 +106,46 @@ impl Features {
         self.declared.iter().map(|(name, feature)| (name.as_str(), feature))
     }
 
+    /// What an undeclared feature is taken for, if it is let in.
+    #[must_use]
+    pub fn undeclared(&self) -> Option<&Feature> {
+        self.undeclared.as_ref()
+    }
+
     /// Are undeclared features let in?
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.undeclared.is_some()
+    }
+}
+
+/// The table that is in force now, for everybody who holds a clone of this. Whoever decides several
+/// things by it loads it once: between two loads it may be another.
+#[derive(Debug, Clone, Default)]
+pub struct CurrentFeatures(Arc<ArcSwap<Features>>);
+
+impl CurrentFeatures {
+    /// The table in force. Costs a few instructions and takes no lock; not to be kept for long.
+    #[must_use]
+    pub fn load(&self) -> impl Deref<Target = Arc<Features>> + use<> {
+        self.0.load()
+    }
+
+    /// Puts another table in force. What is a matter of lanes must stay: a feature that keeps goes on
+    /// keeping, and one that keeps nothing goes on so, because subscriptions are bound to their lane.
+    pub fn replace(&self, features: Features) {
+        self.0.store(Arc::new(features));
+    }
+}
+
+impl From<Arc<Features>> for CurrentFeatures {
+    fn from(features: Arc<Features>) -> Self {
+        Self(Arc::new(ArcSwap::new(features)))
+    }
+}
+
+impl From<Features> for CurrentFeatures {
+    fn from(features: Features) -> Self {
+        Self::from(Arc::new(features))
     }
 }

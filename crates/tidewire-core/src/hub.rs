@@ -10,7 +10,7 @@ use tidewire_proto::{After, Code, Continuity, Cursor, Message, Stored, Topic, Wi
 use tokio::task::JoinHandle;
 
 use crate::{
-    feature::{Feature, Features},
+    feature::{CurrentFeatures, Feature, Features},
     framed::Framed,
     gate::{Gate, Peer},
     lane::Lane,
@@ -29,7 +29,7 @@ pub struct Hub {
 struct Inner {
     kept: Arc<Lane>,
     passing: Arc<Lane>,
-    features: Arc<Features>,
+    features: CurrentFeatures,
     limits: Arc<Limits>,
     followers: [JoinHandle<()>; 2],
 }
@@ -123,9 +123,10 @@ impl Hub {
     pub fn new(
         kept: Arc<dyn Log>,
         passing: Arc<dyn Log>,
-        features: Arc<Features>,
+        features: impl Into<CurrentFeatures>,
         limits: Limits,
     ) -> Self {
+        let features = features.into();
         let limits = Arc::new(limits);
         let kept = Arc::new(Lane::new(kept, true, Arc::clone(&limits)));
         let passing = Arc::new(Lane::new(passing, false, Arc::clone(&limits)));
@@ -147,15 +148,11 @@ impl Hub {
     /// # Errors
     /// As [`publish`](Self::publish), for the whole batch.
     pub async fn publish_batch(&self, batch: Vec<Message>) -> Result<Vec<Published>, PublishError> {
-        let Some(first) = batch.first() else { return Ok(Vec::new()) };
-        self.check_sizes(&batch)?;
-        let is_kept = self.is_kept(&first.topic)?;
-        for message in &batch {
-            if self.is_kept(&message.topic)? != is_kept {
-                return Err(PublishError::Mixed);
-            }
+        if batch.is_empty() {
+            return Ok(Vec::new());
         }
-        let lane = self.lane(is_kept);
+        self.check_sizes(&batch)?;
+        let lane = self.lane(self.are_kept(&batch)?);
         let receipts = lane.log.append(batch).await?;
         let lineage = lane.log.bounds().lineage;
         let published = |receipt: Receipt| Published {
@@ -216,10 +213,23 @@ impl Hub {
         })
     }
 
-    /// The features, as the config declares them.
+    /// The features, as the config declares them now.
     #[must_use]
-    pub fn features(&self) -> &Features {
+    pub fn features(&self) -> Arc<Features> {
+        Arc::clone(&self.inner.features.load())
+    }
+
+    /// Where the features in force come from, for who replaces them.
+    #[must_use]
+    pub fn current_features(&self) -> &CurrentFeatures {
         &self.inner.features
+    }
+
+    /// Does somebody read a topic of this feature, with what is kept or with what is only passed on?
+    /// Looks at every topic that is read.
+    #[must_use]
+    pub fn is_read(&self, feature: &str, is_kept: bool) -> bool {
+        self.lane(is_kept).is_read(feature)
     }
 
     /// The bounds.
@@ -241,8 +251,20 @@ impl Hub {
 
     /// Does the topic's feature keep anything?
     pub(crate) fn is_kept(&self, topic: &Topic) -> Result<bool, UnknownFeature> {
-        let unknown = || UnknownFeature(topic.feature().to_owned());
-        self.inner.features.of(topic).map(Feature::is_kept).ok_or_else(unknown)
+        is_kept(&self.inner.features.load(), topic)
+    }
+
+    /// Do the features of all of a batch keep something, or of none?
+    fn are_kept(&self, batch: &[Message]) -> Result<bool, PublishError> {
+        let features = self.inner.features.load();
+        let mut each = batch.iter().map(|message| is_kept(&features, &message.topic));
+        let first = each.next().unwrap_or(Ok(true))?;
+        for other in each {
+            if other? != first {
+                return Err(PublishError::Mixed);
+            }
+        }
+        Ok(first)
     }
 
     fn check_sizes(&self, batch: &[Message]) -> Result<(), PublishError> {
@@ -265,6 +287,11 @@ impl Hub {
             sizes.sum(),
         )
     }
+}
+
+fn is_kept(features: &Features, topic: &Topic) -> Result<bool, UnknownFeature> {
+    let unknown = || UnknownFeature(topic.feature().to_owned());
+    features.of(topic).map(Feature::is_kept).ok_or_else(unknown)
 }
 
 impl From<PublishError> for WireError {

@@ -122,6 +122,11 @@ impl Lane {
         }
     }
 
+    /// Does somebody read a topic of this feature here? Looks at every topic that is read.
+    pub(crate) fn is_read(&self, feature: &str) -> bool {
+        self.lock().tails.keys().any(|topic| topic.feature() == feature)
+    }
+
     fn deliver(&self, batch: &Batch) {
         let Some(through) = batch.entries.last().map(|entry| entry.sequence) else { return };
         let lineage = self.log.bounds().lineage;

@@ -32,7 +32,7 @@ pub mod subscription;
 pub mod tail;
 pub mod watch;
 
-pub use feature::{Feature, Features, History};
+pub use feature::{CurrentFeatures, Feature, Features, History};
 pub use framed::Framed;
 pub use gate::{Action, Credential, Gate, Grant, OpenGate, Peer, Refusal};
 pub use hub::{HistoryPage, Hub, PublishError, Published, SubscribeError};

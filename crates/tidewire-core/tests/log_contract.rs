@@ -22,7 +22,7 @@ impl Harness for Memory {
 
     async fn fresh(&self, setup: &Setup) -> MemoryLog {
         let clock: Arc<dyn Clock> = setup.clock.clone();
-        let features = Arc::clone(&setup.features);
+        let features = setup.features.clone();
         let bounds = MemoryBounds::default();
         MemoryLog::new(features, &setup.limits, bounds, clock, &SeededRandom::new(7))
     }

@@ -162,7 +162,8 @@ pub(crate) fn run(shared: &Shared) {
 fn is_ripe(shared: &Shared) -> bool {
     let now_ms = shared.clock.now_ms();
     let state = shared.lock();
-    !state.index.is_empty() && retention::is_ripe(&state.index, &shared.settings.features, now_ms)
+    !state.index.is_empty()
+        && retention::is_ripe(&state.index, &shared.settings.features.load(), now_ms)
 }
 
 /// Has the writer seal the active file, sorting meanwhile: the writer may be waiting for that.
@@ -223,11 +224,12 @@ fn sort(shared: &Shared, sealed: &SealedWal) -> Result<bool, StoreError> {
 /// Removes what no feature keeps any more.
 fn drop_expired(shared: &Shared) -> Result<Retained, StoreError> {
     let now_ms = shared.clock.now_ms();
+    let features = shared.settings.features.load();
     let (expired, before) = {
         let state = shared.lock();
         let expired = state.classes.iter().map(|(class, segments)| {
             let held: Vec<_> = segments.iter().map(|segment| held(segment)).collect();
-            let history = retention::history(&shared.settings.features, class);
+            let history = retention::history(&features, class);
             let unsorted = state.unsorted_bytes(class);
             let count = retention::expired(&held, unsorted, history, now_ms);
             (Arc::clone(class), Arc::clone(segments), count)

@@ -33,7 +33,7 @@ use crate::{
     recovery::{Recovered, recover},
     settings::{DiskSettings, SEGMENT_BYTES_MAX},
     shared::{FILE_READS_MAX, Progress, Shared},
-    state::Classes,
+    state::{Classes, Wanted},
     writer::Writer,
 };
 
@@ -98,7 +98,7 @@ impl DiskLog {
         let guard = disk.lock().on("lock", name)?;
         let guard = guard.ok_or_else(|| OpenError::Locked { dir: name.to_owned() })?;
         settings.segment_bytes = settings.segment_bytes.clamp(1, SEGMENT_BYTES_MAX);
-        let classes = Classes::new(settings.features.iter().map(|(name, _)| name));
+        let classes = Classes::new(&settings.features.load());
         let before = epoch::read(&*disk)?;
         let salt = random.next_u64();
         let Recovered { state, keys, written } = recover(&*disk, &settings, &classes, salt)?;
@@ -108,7 +108,6 @@ impl DiskLog {
         let shared = Arc::new(Shared {
             disk,
             clock,
-            classes,
             lineage: Arc::new(lineage),
             state: Mutex::new(state),
             progress: watch::Sender::new(Progress { newest, closed: false }),
@@ -121,6 +120,7 @@ impl DiskLog {
             shared: Arc::clone(&shared),
             salt: wal.head.salt,
             wal,
+            classes,
             written,
             synced: written,
             newest,
@@ -243,8 +243,8 @@ impl Log for DiskLog {
         after: Sequence,
         limit: PageLimit,
     ) -> Result<Page, ReadError> {
-        let wanted = filter.topics().iter().map(|topic| self.shared.classes.wanted(topic));
-        reader::read(&self.shared, wanted.collect(), after, limit).await
+        let wanted = filter.topics().iter().map(Wanted::from).collect();
+        reader::read(&self.shared, wanted, after, limit).await
     }
 
     fn follow(&self, after: Sequence) -> BoxStream<'static, Batch> {

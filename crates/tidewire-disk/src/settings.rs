@@ -1,14 +1,15 @@
 //! How one embedded log is set up: [`DiskSettings`].
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use tidewire_core::{Features, Limits};
+use tidewire_core::{CurrentFeatures, Limits};
 
 /// What [`DiskLog::open`](crate::DiskLog::open) needs to know.
 #[derive(Debug, Clone)]
 pub struct DiskSettings {
-    /// What each feature keeps, and how safely.
-    pub features: Arc<Features>,
+    /// What each feature keeps, and how safely. A table that is put into force later is obeyed from
+    /// the next publish and the next look of retention.
+    pub features: CurrentFeatures,
     /// All bounds.
     pub limits: Limits,
     /// The active file is sealed when it has grown to this many bytes. Costs: what is read again
@@ -25,7 +26,7 @@ pub struct DiskSettings {
 impl Default for DiskSettings {
     fn default() -> Self {
         Self {
-            features: Arc::new(Features::default()),
+            features: CurrentFeatures::default(),
             limits: Limits::default(),
             segment_bytes: 128 * 1024 * 1024,
             retain_interval: Duration::from_secs(10),

@@ -2,17 +2,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tidewire_core::clock::Clock;
+use tidewire_core::{Features, clock::Clock};
 use tidewire_proto::{Lineage, Sequence, Stored, Topic};
 use tokio::sync::{Semaphore, watch};
 
-use crate::{
-    disk::Disk,
-    keeper::Inbox,
-    queue::Queue,
-    settings::DiskSettings,
-    state::{Classes, State},
-};
+use crate::{disk::Disk, keeper::Inbox, queue::Queue, settings::DiskSettings, state::State};
 
 /// Most reads of files at a time: each holds some buffers and one thread.
 pub(crate) const FILE_READS_MAX: usize = 16;
@@ -22,7 +16,6 @@ pub(crate) struct Shared {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) settings: DiskSettings,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) classes: Classes,
     pub(crate) lineage: Arc<Lineage>,
     pub(crate) state: Mutex<State>,
     pub(crate) progress: watch::Sender<Progress>,
@@ -52,11 +45,11 @@ impl Shared {
     pub(crate) fn tell_closed(&self) {
         self.progress.send_modify(|progress| progress.closed = true);
     }
+}
 
-    /// Must a message of this topic be on stable storage before it is acknowledged? Only a declared
-    /// wish says no. What asks for less than a file gives is written to one all the same.
-    pub(crate) fn asks_for_sync(&self, topic: &Topic) -> bool {
-        let stored = self.settings.features.of(topic).map(|feature| feature.stored);
-        !matches!(stored, Some(Stored::Os | Stored::Memory))
-    }
+/// Must a message of this topic be on stable storage before it is acknowledged? Only a declared wish
+/// says no. What asks for less than a file gives is written to one all the same.
+pub(crate) fn asks_for_sync(features: &Features, topic: &Topic) -> bool {
+    let stored = features.of(topic).map(|feature| feature.stored);
+    !matches!(stored, Some(Stored::Os | Stored::Memory))
 }

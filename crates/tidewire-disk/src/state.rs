@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use tidewire_core::Features;
 use tidewire_proto::{Entry, Sequence, Topic};
 
 use crate::{
@@ -60,8 +61,20 @@ impl Gone {
 pub(crate) struct Wanted {
     pub(crate) topic: Topic,
     pub(crate) hash: u64,
-    /// The class it is kept in, or was while its feature was not declared.
-    pub(crate) classes: [Arc<str>; 2],
+}
+
+impl From<&Topic> for Wanted {
+    fn from(topic: &Topic) -> Self {
+        Self { topic: topic.clone(), hash: crate::record::topic_hash(topic.as_str()) }
+    }
+}
+
+impl Wanted {
+    /// The classes in which it may be kept: a feature that is declared now may not have been when an
+    /// entry was stored, and the other way round.
+    fn classes(&self) -> [&str; 2] {
+        [self.topic.feature(), UNDECLARED]
+    }
 }
 
 /// Where the entries of one topic stand, at one moment. Nothing here is read yet.
@@ -157,10 +170,7 @@ impl State {
 
     /// The newest place after this one at which one of the topics lost something.
     fn lost(&self, wanted: &[Wanted], after: Sequence) -> Option<Sequence> {
-        let lost = wanted.iter().map(|wanted| {
-            let [class, other] = &wanted.classes;
-            self.losses.of(wanted.hash, [class, other])
-        });
+        let lost = wanted.iter().map(|wanted| self.losses.of(wanted.hash, wanted.classes()));
         lost.max().filter(|&lost| lost > after)
     }
 
@@ -177,12 +187,12 @@ impl State {
         let recent = self.recent.of_topic(hash, wanted.topic.as_str(), after, limit);
         let (mut segments, mut wals) = (Vec::new(), Vec::new());
         if after < floor {
-            let held = wanted.classes.iter().filter_map(|class| self.classes.get(class));
+            let held = wanted.classes().into_iter().filter_map(|class| self.classes.get(class));
             segments.extend(held.cloned());
             let unsorted = self.sealed.iter().map(|sealed| (&sealed.wal, &sealed.index));
             let mut left = limit;
             for (wal, index) in unsorted.chain([(&self.wal, &self.index)]) {
-                let classes = wanted.classes.iter();
+                let classes = wanted.classes().into_iter();
                 let found = classes.map(|class| index.positions(class, hash, (after, floor), left));
                 // A file knows a feature as declared or as not, so only one of these has any.
                 let found = found.max_by_key(Vec::len).unwrap_or_default();
@@ -249,7 +259,7 @@ impl State {
     }
 }
 
-/// Which class a feature's topics are kept in.
+/// Which class a feature's topics are kept in. A file has one table of these for all its life.
 pub(crate) struct Classes {
     declared: Vec<Arc<str>>,
     undeclared: Arc<str>,
@@ -257,28 +267,18 @@ pub(crate) struct Classes {
 
 impl Classes {
     /// The classes of these features, whose names come in alphabetical order.
-    pub(crate) fn new<'a>(features: impl Iterator<Item = &'a str>) -> Self {
-        Self { declared: features.map(Arc::from).collect(), undeclared: UNDECLARED.into() }
+    pub(crate) fn new(features: &Features) -> Self {
+        let declared = features.iter().map(|(name, _)| name.into());
+        Self { declared: declared.collect(), undeclared: UNDECLARED.into() }
+    }
+
+    /// Would these features have the same classes?
+    pub(crate) fn are_of(&self, features: &Features) -> bool {
+        self.declared.iter().map(|name| &**name).eq(features.iter().map(|(name, _)| name))
     }
 
     pub(crate) fn of(&self, feature: &str) -> &Arc<str> {
         let at = self.declared.binary_search_by(|name| (**name).cmp(feature));
         at.ok().and_then(|at| self.declared.get(at)).unwrap_or(&self.undeclared)
-    }
-
-    /// The class of this name, whether it is declared or was.
-    fn named(&self, feature: &str) -> Arc<str> {
-        let class = self.of(feature);
-        if **class == *feature { Arc::clone(class) } else { feature.into() }
-    }
-
-    /// A topic and where to look for it. A feature that is declared now may not have been when the
-    /// entry was sorted, and the other way round.
-    pub(crate) fn wanted(&self, topic: &Topic) -> Wanted {
-        Wanted {
-            topic: topic.clone(),
-            hash: crate::record::topic_hash(topic.as_str()),
-            classes: [self.named(topic.feature()), Arc::clone(&self.undeclared)],
-        }
     }
 }

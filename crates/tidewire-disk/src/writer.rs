@@ -8,7 +8,7 @@
 use std::{io, sync::Arc};
 
 use tidewire_core::{
-    AppendError, Receipt,
+    AppendError, Features, Receipt,
     log::idempotency::{KeyWindow, Verdict},
 };
 use tidewire_proto::{Entry, Message, Sequence, Stored};
@@ -23,8 +23,8 @@ use crate::{
     record,
     recovery::create_wal,
     retention,
-    shared::Shared,
-    state::Fresh,
+    shared::{Shared, asks_for_sync},
+    state::{Classes, Fresh},
     wal::{Noted, SealedWal, WalFile},
 };
 
@@ -44,6 +44,8 @@ const FILE_BYTES_MAX: u64 = 3 << 30;
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) wal: Arc<WalFile>,
+    /// Which class each feature's entries have in this file.
+    pub(crate) classes: Classes,
     /// The length of the file.
     pub(crate) written: u64,
     /// How much of it is durable.
@@ -77,6 +79,7 @@ impl Writer {
             let (begun, count) = (Instant::now(), work.requests.len());
             self.others = 0;
             if count > 0 {
+                self.take_up_features();
                 self.commit(work.requests);
             }
             gather = Gather::after(begun.elapsed(), count, self.others);
@@ -98,6 +101,21 @@ impl Writer {
         }
     }
 
+    /// When features have come or gone, their entries go to a new file, because a file knows each
+    /// feature as declared or as not.
+    fn take_up_features(&mut self) {
+        let features = Arc::clone(&self.shared.settings.features.load());
+        if self.failed.is_some() || self.classes.are_of(&features) {
+            return;
+        }
+        let is_empty = self.shared.lock().index.is_empty();
+        if is_empty {
+            self.classes = Classes::new(&features);
+        } else {
+            self.seal();
+        }
+    }
+
     fn commit(&mut self, requests: Vec<Request>) {
         if let Some(reason) = &self.failed {
             let failed = AppendError::Failed(reason.clone());
@@ -107,8 +125,10 @@ impl Writer {
         let newest_before = self.newest;
         self.buffer.clear();
         let at_ms = self.shared.clock.now_ms();
-        let mut group: Vec<_> =
-            requests.into_iter().map(|request| self.prepare(request, at_ms)).collect();
+        // One table for all that is decided about a group: it may be replaced meanwhile.
+        let features = Arc::clone(&self.shared.settings.features.load());
+        let prepare = |request| self.prepare(request, at_ms, &features);
+        let mut group: Vec<_> = requests.into_iter().map(prepare).collect();
         if let Err(error) = self.write() {
             self.newest = newest_before;
             self.take_back(&group);
@@ -129,7 +149,7 @@ impl Writer {
     }
 
     /// Gives the messages their places and appends them to the buffer as one group.
-    fn prepare(&mut self, request: Request, at_ms: u64) -> Prepared {
+    fn prepare(&mut self, request: Request, at_ms: u64, features: &Features) -> Prepared {
         let (start, newest) = (self.buffer.len(), self.newest);
         let mut prepared =
             Prepared { request, answer: Ok(vec![]), fresh: vec![], at_ms, needs_sync: false };
@@ -152,7 +172,7 @@ impl Writer {
             let count = narrow(prepared.fresh.len() as u64);
             group::finish(&mut self.buffer, head, count, newest.next(), self.synced, self.salt);
         }
-        self.name_levels(&mut prepared);
+        self.name_levels(&mut prepared, features);
         prepared
     }
 
@@ -187,13 +207,16 @@ impl Writer {
         Ok(receipts)
     }
 
-    /// A batch is synced if any new message in it asks for that; then all of it is.
-    fn name_levels(&self, prepared: &mut Prepared) {
+    /// A batch is synced if any new message in it asks for that; then all of it is. So is one with a
+    /// retry that asks, if anything is not on the disk yet: its entry may have been stored when its
+    /// feature asked for less.
+    fn name_levels(&self, prepared: &mut Prepared, features: &Features) {
         let messages = &prepared.request.messages;
-        let asks = |message: &Message| self.shared.asks_for_sync(&message.topic);
-        let mut fresh = prepared.fresh.iter().filter_map(|&(at, ..)| messages.get(at));
-        prepared.needs_sync = fresh.any(asks);
+        let asks = |message: &Message| asks_for_sync(features, &message.topic);
         let Ok(receipts) = &mut prepared.answer else { return };
+        let mut fresh = prepared.fresh.iter().filter_map(|&(at, ..)| messages.get(at));
+        let is_all_synced = self.synced == self.written + self.buffer.len() as u64;
+        prepared.needs_sync = fresh.any(asks) || (!is_all_synced && messages.iter().any(asks));
         for (receipt, message) in receipts.iter_mut().zip(messages) {
             if prepared.needs_sync || asks(message) {
                 receipt.stored = Stored::Fsync;
@@ -310,7 +333,7 @@ impl Writer {
 
     fn fresh(&self, message: Message, sequence: Sequence, offset: u64, noted: Noted) -> Fresh {
         let Message { topic, event, data, .. } = message;
-        let class = Arc::clone(self.shared.classes.of(topic.feature()));
+        let class = Arc::clone(self.classes.of(topic.feature()));
         let hash = record::topic_hash(topic.as_str());
         let entry = Arc::new(Entry { sequence, topic, event, data, at_ms: noted.at_ms });
         Fresh { class, topic: hash, offset, noted, entry }
@@ -320,7 +343,7 @@ impl Writer {
         let settings = &self.shared.settings;
         self.written >= settings.segment_bytes || {
             let state = self.shared.lock();
-            retention::is_full(&state.index, &settings.features, settings.segment_bytes)
+            retention::is_full(&state.index, &settings.features.load(), settings.segment_bytes)
         }
     }
 
@@ -353,6 +376,7 @@ impl Writer {
         state.sealed.push(Arc::new(SealedWal { wal: sealed, index }));
         drop(state);
         (self.wal, self.written, self.synced) = (wal, length, length);
+        self.classes = Classes::new(&self.shared.settings.features.load());
     }
 
     /// The next file could not be made. What is left of it must go, or it would pass for the active

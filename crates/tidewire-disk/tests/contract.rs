@@ -25,7 +25,7 @@ impl OnDisk {
 
 fn settings(setup: &Setup) -> DiskSettings {
     DiskSettings {
-        features: Arc::clone(&setup.features),
+        features: setup.features.clone(),
         limits: setup.limits.clone(),
         // So small that every test seals, sorts and reads sorted files.
         segment_bytes: 3_000,

@@ -121,12 +121,12 @@ async fn a_feature_that_changes_its_rules_keeps_its_past() {
     log.seal_now().await;
     log.close().await;
     // Now nothing is declared; then `stranger` is and `chat` is not.
-    let none = DiskSettings { features: Arc::new(Features::default()), ..forgetful() };
+    let none = DiskSettings { features: Features::default().into(), ..forgetful() };
     let stranger = std::collections::BTreeMap::from([(
         "stranger".to_owned(),
         common::kept(tidewire_proto::Stored::Fsync, None),
     )]);
-    let other = DiskSettings { features: Arc::new(Features::declared(stranger)), ..forgetful() };
+    let other = DiskSettings { features: Features::declared(stranger).into(), ..forgetful() };
     for (round, settings) in [none, other, forgetful()].into_iter().enumerate() {
         let log = try_open(&disk, settings).unwrap();
         append(&log, vec![say("chat/a", "x"), say("stranger/b", "x")]).await;

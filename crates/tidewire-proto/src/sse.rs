@@ -100,6 +100,8 @@ pub struct Hello<'a> {
     pub beat_ms: u64,
     /// How long this client waits before it comes back.
     pub retry_ms: u64,
+    /// The tag of the plan that is in force.
+    pub plan: &'a str,
     /// What is known of the seam.
     pub continuity: Continuity,
     /// Where the stream begins. Nothing when it carries ephemeral topics only.
@@ -114,9 +116,11 @@ pub fn hello_frame(hello: &Hello<'_>) -> String {
     let mut data = String::from("{\"connection\":");
     json::push_string(&mut data, hello.connection);
     data.push_str(&format!(
-        ",\"protocol\":{PROTOCOL},\"beat_ms\":{},\"retry_ms\":{},",
+        ",\"protocol\":{PROTOCOL},\"beat_ms\":{},\"retry_ms\":{},\"plan\":",
         hello.beat_ms, hello.retry_ms
     ));
+    json::push_string(&mut data, hello.plan);
+    data.push(',');
     json::push_continuity(&mut data, &hello.continuity);
     push_at(&mut data, hello.at);
     data.push('}');
@@ -143,6 +147,15 @@ pub fn beat_frame(at: Option<Cursor>) -> String {
     push_at(&mut data, at);
     data.push('}');
     signal("tidewire.beat", &data, at)
+}
+
+/// `tidewire.plan`: another plan is in force. Who wants to know asks for it after `wait_ms`.
+#[must_use]
+pub fn plan_frame(tag: &str, wait_ms: u64) -> String {
+    let mut data = String::from("{\"tag\":");
+    json::push_string(&mut data, tag);
+    data.push_str(&format!(",\"wait_ms\":{wait_ms}}}"));
+    signal("tidewire.plan", &data, None)
 }
 
 /// `tidewire.bye`: the server closes; come back after `retry_ms`.
@@ -296,6 +309,7 @@ mod tests {
             connection: "c1",
             beat_ms: 20_000,
             retry_ms: 1_500,
+            plan: "8f14e45fceea167a",
             continuity: Continuity::Gap(gap),
             at: id(3),
         });

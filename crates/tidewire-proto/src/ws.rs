@@ -239,13 +239,24 @@ pub fn subscribed(topic: &Topic, continuity: &Continuity, at: Option<Cursor>) ->
 
 /// `{"hello":{…}}`: the first message on a socket.
 #[must_use]
-pub fn hello(connection: &str, beat_ms: u64, retry_ms: u64) -> String {
+pub fn hello(connection: &str, beat_ms: u64, retry_ms: u64, plan: &str) -> String {
     let mut out = String::from("{\"hello\":{\"connection\":");
     json::push_string(&mut out, connection);
     out.push_str(&format!(
-        ",\"protocol\":{},\"beat_ms\":{beat_ms},\"retry_ms\":{retry_ms}}}}}",
+        ",\"protocol\":{},\"beat_ms\":{beat_ms},\"retry_ms\":{retry_ms},\"plan\":",
         crate::sse::PROTOCOL
     ));
+    json::push_string(&mut out, plan);
+    out.push_str("}}");
+    out
+}
+
+/// `{"plan":{…}}`: another plan is in force. Who wants to know asks for it after `wait_ms`.
+#[must_use]
+pub fn plan(tag: &str, wait_ms: u64) -> String {
+    let mut out = String::from("{\"plan\":{\"tag\":");
+    json::push_string(&mut out, tag);
+    out.push_str(&format!(",\"wait_ms\":{wait_ms}}}}}"));
     out
 }
 
@@ -297,6 +308,18 @@ mod tests {
     fn code_of(text: &str) -> (String, Code) {
         let refused = parse_text(text).unwrap_err();
         (refused.reference, refused.error.code)
+    }
+
+    #[test]
+    fn the_tag_of_the_plan_is_said_at_first_and_when_it_changes() {
+        assert_eq!(
+            hello("c1", 20_000, 1_500, "8f14e45fceea167a"),
+            r#"{"hello":{"connection":"c1","protocol":1,"beat_ms":20000,"retry_ms":1500,"plan":"8f14e45fceea167a"}}"#
+        );
+        assert_eq!(
+            plan("45c48cce2e2d7fbd", 7),
+            r#"{"plan":{"tag":"45c48cce2e2d7fbd","wait_ms":7}}"#
+        );
     }
 
     #[test]

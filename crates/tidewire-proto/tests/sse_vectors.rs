@@ -55,6 +55,7 @@ enum Signal {
         connection: String,
         beat_ms: u64,
         retry_ms: u64,
+        plan: String,
         continuity: String,
         gap: Option<GapText>,
         at: Option<String>,
@@ -64,6 +65,10 @@ enum Signal {
     },
     Beat {
         at: Option<String>,
+    },
+    Plan {
+        tag: String,
+        wait_ms: u64,
     },
     Bye {
         code: String,
@@ -167,7 +172,7 @@ impl GapText {
 impl Signal {
     fn frame(&self) -> String {
         match self {
-            Self::Hello { connection, beat_ms, retry_ms, continuity, gap, at } => {
+            Self::Hello { connection, beat_ms, retry_ms, plan, continuity, gap, at } => {
                 let continuity = match (continuity.as_str(), gap) {
                     ("new", None) => Continuity::New,
                     ("resumed", None) => Continuity::Resumed,
@@ -175,10 +180,11 @@ impl Signal {
                     _ => panic!("a continuity that cannot be: {continuity}"),
                 };
                 let (beat_ms, retry_ms, at) = (*beat_ms, *retry_ms, place(at));
-                sse::hello_frame(&Hello { connection, beat_ms, retry_ms, continuity, at })
+                sse::hello_frame(&Hello { connection, beat_ms, retry_ms, plan, continuity, at })
             }
             Self::Gap { gap } => sse::gap_frame(&gap.gap()),
             Self::Beat { at } => sse::beat_frame(place(at)),
+            Self::Plan { tag, wait_ms } => sse::plan_frame(tag, *wait_ms),
             Self::Bye { code, message, next, retry_ms } => {
                 sse::bye_frame(code, message, next, *retry_ms)
             }

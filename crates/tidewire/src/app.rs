@@ -4,11 +4,12 @@ use std::{
     ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use http::{HeaderMap, header};
 use tidewire_core::{
     Credential, Gate, Hub, Peer,
@@ -17,7 +18,9 @@ use tidewire_core::{
 use tidewire_proto::{Code, Epoch, WireError, plan::Transport};
 use tokio::sync::watch;
 
-use crate::{config::Origins, metrics::Metrics, path::Paths, ticket::Tickets, token::ApiKeys};
+use crate::{
+    config::Origins, manifest::Plan, metrics::Metrics, path::Paths, ticket::Tickets, token::ApiKeys,
+};
 
 /// A handle on what the doors share. Cheap to clone.
 #[derive(Clone)]
@@ -30,6 +33,12 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) paths: Paths,
     pub(crate) leaving: watch::Sender<bool>,
+    /// Sent anew by each reload, also when it is the same.
+    pub(crate) plan: watch::Sender<Arc<Plan>>,
+    // Whose access a reload has ended. None but those of API keys: a token ends by itself.
+    retired: ArcSwap<Vec<Arc<Peer>>>,
+    // Mostly nobody's, and then nobody looks.
+    has_retired: AtomicBool,
     // How many there were when the server began to go down.
     crowd: AtomicUsize,
 }
@@ -38,12 +47,12 @@ pub(crate) struct Shared {
 pub(crate) struct Parts {
     pub(crate) hub: Hub,
     pub(crate) gate: Arc<dyn Gate>,
-    pub(crate) origins: Origins,
+    pub(crate) origins: ArcSwap<Origins>,
     pub(crate) prefix: String,
     /// Is this `tidewire dev`: the live page and the echo socket are there.
     pub(crate) dev: bool,
     /// The keys of programs, whatever else the gate takes: whoever shows one may read the metrics.
-    pub(crate) keys: ApiKeys,
+    pub(crate) keys: ArcSwap<ApiKeys>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
 }
@@ -66,12 +75,16 @@ impl Deref for Shared {
 
 impl App {
     pub(crate) fn new(parts: Parts) -> Self {
+        let plan = Plan::first(&parts.hub.features(), parts.hub.limits());
         Self(Arc::new(Shared {
             tickets: Tickets::new(Arc::clone(&parts.random)),
             parts,
             metrics: Metrics::default(),
             paths: Paths::default(),
             leaving: watch::Sender::new(false),
+            plan: watch::Sender::new(Arc::new(plan)),
+            retired: ArcSwap::default(),
+            has_retired: AtomicBool::new(false),
             crowd: AtomicUsize::new(0),
         }))
     }
@@ -122,6 +135,35 @@ impl App {
         base + self.random.up_to(base.max(window))
     }
 
+    /// The plan that is in force.
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.plan.borrow())
+    }
+
+    /// When a client that hears of another plan asks for it: all of them spread over a window that
+    /// grows with their number, a millisecond each.
+    pub(crate) fn plan_slot(&self) -> Duration {
+        let window = Duration::from_millis(self.streams() as u64);
+        self.random.up_to(self.hub.limits().retry_base.max(window))
+    }
+
+    /// Other features or rights are in force: everybody looks whether that is news for them. Says
+    /// whether the plan is another.
+    pub(crate) fn reloaded(&self, retired: Vec<Arc<Peer>>) -> bool {
+        if !retired.is_empty() {
+            let known = self.retired.load();
+            // Nobody but this list remembers those whose last connection has gone.
+            let still = known.iter().filter(|peer| Arc::strong_count(peer) > 1).cloned();
+            self.retired.store(Arc::new(still.chain(retired).collect()));
+            self.has_retired.store(true, Ordering::Release);
+        }
+        let before = self.plan();
+        let next = before.next(&self.hub.features(), self.hub.limits());
+        let is_new = next.is_some();
+        self.plan.send_replace(next.map_or(before, Arc::new));
+        is_new
+    }
+
     /// Counts one open stream, socket or waiting poll, until it is dropped.
     pub(crate) fn stream_guard(&self, transport: Transport) -> StreamGuard {
         let open = Arc::clone(self.metrics.open(transport));
@@ -137,8 +179,16 @@ impl App {
 
     /// How long until this peer's access ends, if it ends.
     pub(crate) fn access_left(&self, peer: &Peer) -> Option<Duration> {
-        let left = |expires_at_ms: u64| expires_at_ms.saturating_sub(self.clock.now_ms());
-        peer.expires_at_ms.map(left).map(Duration::from_millis)
+        let Some(expires_at_ms) = peer.expires_at_ms else {
+            return self.is_retired(peer).then_some(Duration::ZERO);
+        };
+        let left_ms = expires_at_ms.saturating_sub(self.clock.now_ms());
+        Some(Duration::from_millis(left_ms))
+    }
+
+    fn is_retired(&self, peer: &Peer) -> bool {
+        self.has_retired.load(Ordering::Acquire)
+            && self.retired.load().iter().any(|gone| std::ptr::eq(&**gone, peer))
     }
 
     /// Begins to go down: everybody is sent away.
@@ -183,6 +233,14 @@ pub(crate) async fn left(leaving: &mut watch::Receiver<bool>) {
     }
 }
 
+/// Waits for the next reload.
+pub(crate) async fn reloaded(plan: &mut watch::Receiver<Arc<Plan>>) {
+    if plan.changed().await.is_err() {
+        // As in `left`.
+        std::future::pending::<()>().await;
+    }
+}
+
 /// What everybody hears when the server goes down.
 pub(crate) fn restarting() -> WireError {
     WireError::new(Code::Restarting, "the server is restarting: come back with your cursor")
@@ -190,7 +248,8 @@ pub(crate) fn restarting() -> WireError {
 
 /// What a peer hears whose access ended.
 pub(crate) fn expired() -> WireError {
-    let message = "the token has expired: get a new one and resume with your cursor";
+    let message = "the token has expired, or the API key is good no longer: get a new one and resume \
+                   with your cursor";
     WireError::new(Code::TokenExpired, message)
 }
 
@@ -224,8 +283,9 @@ mod tests {
             Arc::new(MemoryLog::new(features, &limits, MemoryBounds::default(), clock, &*random))
         };
         let hub = Hub::new(log(), log(), Arc::clone(&features), limits.clone());
-        let (gate, origins, prefix) = (Arc::new(OpenGate), Origins::default(), "/v1".to_owned());
-        let keys = ApiKeys::default();
+        let (gate, origins, prefix) =
+            (Arc::new(OpenGate), ArcSwap::from_pointee(Origins::default()), "/v1".to_owned());
+        let keys = ArcSwap::default();
         App::new(Parts { hub, gate, origins, prefix, dev: true, keys, clock, random })
     }
 

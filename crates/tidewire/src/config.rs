@@ -7,6 +7,7 @@
 //! | `read` | the tree → values of the right kind; unknown keys |
 //! | `written` | the format: every key, once |
 //! | `settle`, `auth`, `feature`, `limits` | what the values mean, alone and together |
+//! | `change` | what is different between two settings |
 //! | [`problem`] | what is wrong, where, why, and what to write instead |
 //! | [`serve`] | what `serve` and `dev` refuse to start with |
 //! | [`origin`], [`secret`], [`units`] | words of their own |
@@ -16,6 +17,7 @@
 //! once, and never by guessing.
 
 pub mod auth;
+pub(crate) mod change;
 mod document;
 pub mod environment;
 pub mod feature;
@@ -41,6 +43,7 @@ use tidewire_core::{Feature, Features, Limits};
 use tidewire_proto::plan::Answers;
 
 pub use auth::{Algorithm, ApiKey, AuthSettings, Verification};
+pub use change::Change;
 pub use environment::Environment;
 pub use origin::{Origin, Origins};
 pub use problem::{Place, Problem};

@@ -48,7 +48,7 @@ pub(crate) async fn check(State(app): State<App>, request: Request, next: Next) 
 /// The page that asks, if a page asks and it may.
 pub(crate) fn origin(app: &App, headers: &HeaderMap) -> Result<Option<HeaderValue>, Refused> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(None) };
-    if origin.to_str().is_ok_and(|origin| app.origins.allows(origin)) {
+    if origin.to_str().is_ok_and(|origin| app.origins.load().allows(origin)) {
         return Ok(Some(origin.clone()));
     }
     let shown = String::from_utf8_lossy(origin.as_bytes());

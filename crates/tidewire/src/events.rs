@@ -3,7 +3,7 @@
 //! Without `wait`, a page of history. With it, the long-poll rung: the answer waits until there is
 //! something to tell. Both are the same read; waiting only decides when.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{RawQuery, State},
@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     answer::{Refused, json_response},
     app::{App, left},
+    manifest::Plan,
     query::Query,
 };
 
@@ -27,6 +28,7 @@ pub(crate) async fn events(
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
     let query = Query::parse(query.as_deref(), &headers, app.hub.limits())?;
+    let told = app.plan().number;
     let peer = app.admit(&headers, query.ticket.as_deref()).await?;
     let mut session = app.hub.session(Arc::clone(&app.gate), peer);
     // Who waits wants what comes; who does not wants what was.
@@ -36,7 +38,7 @@ pub(crate) async fn events(
     if let Some(wait) = query.wait.filter(|_| is_quiet(&page)) {
         let _guard = app.stream_guard(Transport::Poll);
         let deadline = Instant::now() + wait;
-        if has_news(&app, &mut session, &query, page.cursor, deadline).await? {
+        if has_news(&app, &mut session, &query, page.cursor, (deadline, told)).await? {
             let first = page.continuity;
             page = session.history(&query.filter, After::Cursor(page.cursor), query.limit).await?;
             if page.continuity == Continuity::Resumed {
@@ -45,23 +47,28 @@ pub(crate) async fn events(
             }
         }
     }
-    Ok(json_response(StatusCode::OK, body(&page)))
+    Ok(json_response(StatusCode::OK, body(&page, &app.plan().tag)))
 }
 
 fn is_quiet(page: &HistoryPage) -> bool {
     page.entries.is_empty() && !matches!(page.continuity, Continuity::Gap(_))
 }
 
-/// Waits until the topics have something new; false when the time is over.
+/// Waits until the topics have something new; false when the time is over, and when the plan is
+/// another than it was.
 async fn has_news(
     app: &App,
     session: &mut Session,
     query: &Query,
     place: tidewire_proto::Cursor,
-    deadline: Instant,
+    (deadline, plan_before): (Instant, u32),
 ) -> Result<bool, WireError> {
     session.subscribe(&query.filter, After::Cursor(place)).await?;
-    let mut leaving = app.leaving.subscribe();
+    let (mut leaving, mut plan) = (app.leaving.subscribe(), app.plan.subscribe());
+    let peer = Arc::clone(session.peer());
+    let is_news = |plan: &Arc<Plan>| {
+        plan.number != plan_before || app.access_left(&peer) == Some(Duration::ZERO)
+    };
     let told = async {
         loop {
             match session.next().await {
@@ -74,10 +81,12 @@ async fn has_news(
     tokio::select! {
         told = timeout_at(deadline, told) => Ok(told.unwrap_or(false)),
         () = left(&mut leaving) => Ok(false),
+        // The sender is the app's, so this does not fail.
+        _ = plan.wait_for(is_news) => Ok(false),
     }
 }
 
-fn body(page: &HistoryPage) -> String {
+fn body(page: &HistoryPage, plan: &str) -> String {
     let mut out = String::from("{\"entries\":[");
     for (index, framed) in page.entries.iter().enumerate() {
         if index > 0 {
@@ -86,6 +95,7 @@ fn body(page: &HistoryPage) -> String {
         json::push_entry(&mut out, framed.entry(), framed.id());
     }
     out.push_str(&format!("],\"cursor\":\"{}\",\"more\":{},", page.cursor, page.more));
+    out.push_str(&format!("\"plan\":\"{plan}\","));
     json::push_continuity(&mut out, &page.continuity);
     out.push('}');
     out

@@ -14,6 +14,7 @@
 
 use std::{hint::black_box, sync::Arc};
 
+use arc_swap::ArcSwap;
 use tidewire_core::{
     Features, Hub, Limits, MemoryLog, OpenGate, Peer, Session,
     clock::{Clock, ManualClock, Random, SeededRandom},
@@ -26,7 +27,6 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{
     app::{App, Parts},
     config::Origins,
-    token::ApiKeys,
 };
 
 mod doors;
@@ -86,8 +86,9 @@ impl Bed {
             Arc::new(MemoryLog::new(features, &limits, MemoryBounds::default(), clock, &*random))
         };
         let hub = Hub::new(log(), log(), Arc::clone(&features), limits.clone());
-        let (gate, origins, prefix) = (Arc::new(OpenGate), Origins::default(), "/v1".to_owned());
-        let keys = ApiKeys::default();
+        let (gate, origins, prefix) =
+            (Arc::new(OpenGate), ArcSwap::from_pointee(Origins::default()), "/v1".to_owned());
+        let keys = ArcSwap::default();
         let app = App::new(Parts { hub, gate, origins, prefix, dev: false, keys, clock, random });
         drop(_inside);
         Self { runtime, app }

@@ -42,6 +42,7 @@
 //! | `page` | the live page of `tidewire dev` |
 //! | `serve` `activity` `io` `tls` | the listener, its limits, and the way out |
 //! | `app` `answer` `query` `wire` | what the doors share |
+//! | `reload` | other settings for a server that runs |
 //! | `handover` `places` | connections that doors take over; how many there may be |
 //! | `sweep` | many plain sockets without a task for any of them |
 //! | `guard` | in tests only: what `make guard` counts the instructions of |
@@ -66,6 +67,7 @@ mod path;
 mod places;
 mod publish;
 mod query;
+mod reload;
 mod routes;
 mod serve;
 mod socket;
@@ -78,10 +80,11 @@ pub mod token;
 mod wire;
 
 pub use config::Settings;
+pub use reload::Reloaded;
 pub use tidewire::{Builder, StartError, Tidewire};
 pub use tidewire_core::{
-    Action, Credential, Feature, Features, Filter, Gate, Grant, Hub, Limits, Log, MemoryLog,
-    OpenGate, Peer, PublishError, Published, Refusal, Session, clock,
+    Action, Credential, CurrentFeatures, Feature, Features, Filter, Gate, Grant, Hub, Limits, Log,
+    MemoryLog, OpenGate, Peer, PublishError, Published, Refusal, Session, clock,
 };
 pub use tidewire_proto::{
     After, Code, Continuity, Cursor, Data, Entry, EventType, Gap, GapReason, Key, Message, Stored,

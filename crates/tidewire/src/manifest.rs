@@ -1,22 +1,58 @@
-//! `GET {prefix}/plan`: each feature's transport and why, for clients, pages and people.
+//! `GET {prefix}/plan`: each feature's transport and why, for clients, pages and people. And
+//! [`Plan`], what is said of that to everybody, with the tag by which clients know it.
+//!
+//! Invariant: the tag is made of what is said and of nothing else, so nodes with one config agree.
 
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
-use tidewire_core::{Feature, History};
-use tidewire_proto::sse::PROTOCOL;
+use tidewire_core::{Action, Feature, Features, History, Limits, Peer};
+use tidewire_proto::{Pattern, sse::PROTOCOL};
 
 use crate::{
     answer::{Refused, json_response},
     app::App,
-    config::units,
+    config::feature::show_history,
 };
+
+/// What the plan says to everybody, as long as it is in force.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// 16 hexadecimal digits, a hash of what is said.
+    pub(crate) tag: String,
+    /// Which plan of this process it is. Whoever was told another number is to be told this tag.
+    pub(crate) number: u32,
+    /// A JSON object.
+    said: String,
+}
+
+impl Plan {
+    /// The first plan of a process.
+    pub(crate) fn first(features: &Features, limits: &Limits) -> Self {
+        let said = said(features, limits);
+        Self { tag: hash_of(&said), number: 0, said }
+    }
+
+    /// The plan after this one; nothing if it says the same.
+    pub(crate) fn next(&self, features: &Features, limits: &Limits) -> Option<Self> {
+        let next = Self::first(features, limits);
+        (next.tag != self.tag).then(|| Self { number: self.number.wrapping_add(1), ..next })
+    }
+
+    fn to(&self, peer: &Peer) -> String {
+        let rest = self.said.get(1..).unwrap_or_default();
+        format!("{{\"tag\":\"{}\",\"peer\":\"{}\",{rest}", self.tag, who(peer))
+    }
+}
 
 #[derive(Serialize)]
 struct Manifest<'a> {
     protocol: u32,
     beat_ms: u64,
     retry_ms: u64,
+    topics_per_stream_max: usize,
+    subscriptions_per_socket_max: usize,
+    message_bytes_max: usize,
     /// Are features let in that the config does not declare?
     undeclared: bool,
     features: Vec<Row<'a>>,
@@ -44,19 +80,9 @@ struct Answers {
 
 /// The handler.
 pub(crate) async fn plan(State(app): State<App>, headers: HeaderMap) -> Result<Response, Refused> {
-    app.admit(&headers, None).await?;
-    let limits = app.hub.limits();
-    let features = app.hub.features();
-    let manifest = Manifest {
-        protocol: PROTOCOL,
-        beat_ms: limits.beat_interval.as_millis() as u64,
-        retry_ms: limits.retry_base.as_millis() as u64,
-        undeclared: features.is_open(),
-        features: features.iter().map(|(name, feature)| row(name, feature)).collect(),
-    };
-    let body = serde_json::to_string(&manifest).unwrap_or_default();
-    let hash = blake3::hash(body.as_bytes()).to_hex();
-    let etag = format!("\"{}\"", hash.get(..16).unwrap_or_default());
+    let peer = app.admit(&headers, None).await?;
+    let body = app.plan().to(&peer);
+    let etag = format!("\"{}\"", hash_of(&body));
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|value| value == etag.as_str());
     let mut response = if known {
         let mut response = Response::new(Body::empty());
@@ -74,13 +100,43 @@ pub(crate) async fn plan(State(app): State<App>, headers: HeaderMap) -> Result<R
     Ok(response)
 }
 
+fn said(features: &Features, limits: &Limits) -> String {
+    let manifest = Manifest {
+        protocol: PROTOCOL,
+        beat_ms: limits.beat_interval.as_millis() as u64,
+        retry_ms: limits.retry_base.as_millis() as u64,
+        topics_per_stream_max: limits.topics_per_stream_max,
+        subscriptions_per_socket_max: limits.subscriptions_per_socket_max,
+        message_bytes_max: limits.message_bytes_max,
+        undeclared: features.is_open(),
+        features: features.iter().map(|(name, feature)| row(name, feature)).collect(),
+    };
+    serde_json::to_string(&manifest).unwrap_or_default()
+}
+
+/// The first 64 bits of BLAKE3, as 16 hexadecimal digits.
+fn hash_of(text: &str) -> String {
+    let hash = blake3::hash(text.as_bytes()).to_hex();
+    hash.get(..16).unwrap_or_default().to_owned()
+}
+
+/// Who is asking, as far as rights go: equal for two tokens exactly if subject and grants are equal.
+/// A hash of `[subject or null, [patterns to subscribe], [patterns to publish]]` as JSON without
+/// spaces, each pattern once, in the order of their bytes. No secret of a server is in it: all nodes
+/// must give the same.
+fn who(peer: &Peer) -> String {
+    let patterns = |action| {
+        let mut texts: Vec<_> = peer.grant.patterns(action).iter().map(Pattern::as_str).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        texts
+    };
+    let canonical = (&peer.subject, patterns(Action::Subscribe), patterns(Action::Publish));
+    hash_of(&serde_json::to_string(&canonical).unwrap_or_default())
+}
+
 fn row<'a>(name: &'a str, feature: &Feature) -> Row<'a> {
     let decision = feature.decision();
-    let history = match feature.history {
-        History::None => "none".to_owned(),
-        History::Kept { age: Some(age), .. } => units::show_duration(age),
-        History::Kept { age: None, .. } => "forever".to_owned(),
-    };
     let history_bytes = match feature.history {
         History::Kept { bytes, .. } => bytes,
         History::None => None,
@@ -91,7 +147,7 @@ fn row<'a>(name: &'a str, feature: &Feature) -> Row<'a> {
         transport: decision.transport.as_str(),
         reason: decision.reason.as_str(),
         why: decision.reason.sentence(),
-        history,
+        history: show_history(feature.history),
         history_bytes,
         stored,
         answers: Answers {
@@ -99,5 +155,56 @@ fn row<'a>(name: &'a str, feature: &Feature) -> Row<'a> {
             binary: feature.answers.binary,
             proxies: feature.answers.proxies.as_str(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidewire_core::Grant;
+    use tidewire_proto::plan::Transport;
+
+    fn features(feature: &Feature) -> Features {
+        Features::declared([("chat".to_owned(), feature.clone())].into())
+    }
+
+    #[test]
+    fn the_tag_changes_with_what_is_said_and_with_nothing_else() {
+        let (limits, feature) = (Limits::default(), Feature::default());
+        let plan = Plan::first(&features(&feature), &limits);
+        assert_eq!(plan.tag.len(), 16);
+        assert!(plan.next(&features(&feature), &limits).is_none(), "it says the same");
+        let moved = Feature { transport: Some(Transport::Ws), ..feature.clone() };
+        let next = plan.next(&features(&moved), &limits).expect("another");
+        assert_eq!(next.number, 1);
+        assert_ne!(next.tag, plan.tag);
+        let back = next.next(&features(&feature), &limits).expect("another again");
+        assert_eq!((back.number, &back.tag), (2, &plan.tag));
+        let open = features(&feature).with_undeclared(feature);
+        assert!(plan.next(&open, &limits).is_some());
+    }
+
+    #[test]
+    fn two_are_the_same_exactly_if_subject_and_grants_are() {
+        let patterns = |texts: &[&str]| {
+            texts.iter().map(|text| Pattern::parse(text).unwrap()).collect::<Vec<_>>()
+        };
+        let peer = |subject: Option<&str>, subscribe: &[&str], publish: &[&str]| {
+            let grant = Grant { subscribe: patterns(subscribe), publish: patterns(publish) };
+            who(&Peer { subject: subject.map(str::to_owned), expires_at_ms: Some(7), grant })
+        };
+        let alice = peer(Some("alice"), &["a/*", "b"], &["c"]);
+        assert_eq!(alice, peer(Some("alice"), &["b", "a/*", "b"], &["c"]), "the same rights");
+        for other in [
+            peer(Some("bob"), &["a/*", "b"], &["c"]),
+            peer(None, &["a/*", "b"], &["c"]),
+            peer(Some(""), &["a/*", "b"], &["c"]),
+            peer(Some("alice"), &["a/*"], &["b", "c"]),
+            peer(Some("alice"), &["a/*", "b", "c"], &[]),
+        ] {
+            assert_ne!(alice, other);
+        }
+        // Nodes and versions agree.
+        assert_eq!(who(&Peer::anybody()), "a4a55dc6045682fb");
     }
 }

@@ -48,9 +48,20 @@ pub(crate) async fn socket(State(app): State<App>, request: Request) -> Result<R
             place,
             sweep: Some(sweep),
         }) => {
-            let first = [head, hello(&app)].concat().into();
+            let (hello, told) = hello(&app);
+            let first = [head, hello].concat().into();
             let (wire, named) = (Wire::Socket, None);
-            sweep.receive(Arrival { stream, wire, session, first, input, named, place, guard });
+            sweep.receive(Arrival {
+                stream,
+                wire,
+                session,
+                first,
+                input,
+                named,
+                told,
+                place,
+                guard,
+            });
         }
         handshake::Connected::Taken(Taken { stream, head, input, place, .. }) => {
             let socket = Socket::new(app, session, stream.into_io(), input, guard);
@@ -66,11 +77,13 @@ pub(crate) async fn socket(State(app): State<App>, request: Request) -> Result<R
     }))
 }
 
-/// What a socket hears first.
-pub(crate) fn hello(app: &App) -> Bytes {
+/// What a socket hears first, and which plan it names.
+pub(crate) fn hello(app: &App) -> (Bytes, u32) {
     let beat_ms = app.hub.limits().beat_interval.as_millis() as u64;
     let retry_ms = app.retry().as_millis() as u64;
-    wire::text(&ws::hello(&app.connection_name(), beat_ms, retry_ms))
+    let plan = app.plan();
+    let hello = ws::hello(&app.connection_name(), beat_ms, retry_ms, &plan.tag);
+    (wire::text(&hello), plan.number)
 }
 
 /// No pong came back.

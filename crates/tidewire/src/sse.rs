@@ -83,6 +83,8 @@ struct Open {
     session: Session,
     hello: String,
     named: Named,
+    /// Which plan the hello names.
+    told: u32,
     guard: StreamGuard,
 }
 
@@ -99,10 +101,12 @@ async fn begin(
     let nothing_kept = Begun { continuity: Continuity::New, at: None };
     let Begun { continuity, at } = *kept.unwrap_or(&nothing_kept);
     let connection = wish.connection.map_or_else(|| app.connection_name(), str::to_owned);
+    let plan = app.plan();
     let hello = sse::hello_frame(&sse::Hello {
         connection: &connection,
         beat_ms: app.hub.limits().beat_interval.as_millis() as u64,
         retry_ms: app.retry().as_millis() as u64,
+        plan: &plan.tag,
         continuity,
         at,
     });
@@ -112,8 +116,8 @@ async fn begin(
         frames: if matches!(continuity, Continuity::Gap(_)) { 2 } else { 1 },
         beats_early: wish.beats_early,
     };
-    let guard = app.stream_guard(Transport::Sse);
-    Ok(Open { app: app.clone(), session, hello, named, guard })
+    let (told, guard) = (plan.number, app.stream_guard(Transport::Sse));
+    Ok(Open { app: app.clone(), session, hello, named, told, guard })
 }
 
 /// Will the same request do later?
@@ -148,12 +152,22 @@ fn stream_on(taken: Taken, begun: Open, wire: Wire) {
     let Taken { stream, head, place, sweep, .. } = taken;
     match (stream, sweep) {
         (Connection::Plain(stream), Some(sweep)) => {
-            let Open { app, session, hello, named, guard } = begun;
+            let Open { app, session, hello, named, told, guard } = begun;
             app.paths.is_swept(named.name);
             let first = [head, wire.event(&hello)].concat().into();
             // What else the peer sent is passed over: there is no other answer on this connection.
             let (input, named) = (bytes::BytesMut::new(), Some(named));
-            sweep.receive(Arrival { stream, wire, session, first, input, named, place, guard });
+            sweep.receive(Arrival {
+                stream,
+                wire,
+                session,
+                first,
+                input,
+                named,
+                told,
+                place,
+                guard,
+            });
         }
         (stream, _) => {
             // Boxed, because a future that holds it holds it twice.

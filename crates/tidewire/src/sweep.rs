@@ -15,6 +15,7 @@
 //! | `shard` | the loop of one thread |
 //! | `conn` | one socket: what it keeps, and what goes out |
 //! | `talk` | what a WebSocket's peer says, and how a socket ends |
+//! | `reload` | telling all of them that the plan is another |
 //! | `topics` | who of the shard reads which topic |
 //! | `chunk` | frames one after another, and where a cut falls |
 //! | `names` | which event stream has which name, and what was written to it |
@@ -47,7 +48,7 @@ use tokio::{
 };
 
 use crate::{
-    app::{App, StreamGuard, left},
+    app::{App, StreamGuard, left, reloaded},
     path::StreamName,
     places::Place,
     wire::Wire,
@@ -60,6 +61,7 @@ mod guard;
 mod memo;
 mod names;
 mod poller;
+mod reload;
 mod shard;
 mod talk;
 #[cfg(test)]
@@ -83,6 +85,8 @@ pub(crate) struct Arrival {
     pub(crate) input: BytesMut,
     /// There, if it is an event stream.
     pub(crate) named: Option<Named>,
+    /// Which plan its first words named.
+    pub(crate) told: u32,
     pub(crate) place: Place,
     pub(crate) guard: StreamGuard,
 }
@@ -131,6 +135,7 @@ struct Arrived {
     first: Bytes,
     input: BytesMut,
     named: Option<Named>,
+    told: u32,
     place: Place,
     guard: StreamGuard,
 }
@@ -162,19 +167,28 @@ impl Sweep {
             thread::Builder::new().name(format!("tidewire-{number}")).spawn(run)?;
             shards.inboxes.push(inbox);
         }
-        let (mut leaving, wakeups) =
-            (app.leaving.subscribe(), shards.inboxes.iter().map(|inbox| Arc::clone(&inbox.wakeup)));
-        let wakeups: Vec<_> = wakeups.collect();
+        let (mut leaving, mut plan) = (app.leaving.subscribe(), app.plan.subscribe());
+        let wakeups: Vec<_> =
+            shards.inboxes.iter().map(|inbox| Arc::clone(&inbox.wakeup)).collect();
         tokio::spawn(async move {
-            left(&mut leaving).await;
-            wakeups.into_iter().for_each(Wakeup::wake);
+            // What the others hear from the runtime, the shards' threads hear so.
+            loop {
+                let has_left = tokio::select! {
+                    () = left(&mut leaving) => true,
+                    () = reloaded(&mut plan) => false,
+                };
+                wakeups.iter().for_each(Wake::wake_by_ref);
+                if has_left {
+                    return;
+                }
+            }
         });
         Ok(Self(Arc::new(shards)))
     }
 
     /// Takes a socket in.
     pub(crate) fn receive(&self, arrival: Arrival) {
-        let Arrival { stream, wire, session, first, input, named, place, guard } = arrival;
+        let Arrival { stream, wire, session, first, input, named, told, place, guard } = arrival;
         // It leaves the runtime that accepted it; the shard's own set watches it from now on.
         let stream = match stream.into_std() {
             Ok(stream) => stream,
@@ -185,7 +199,7 @@ impl Sweep {
             Some(named) => shard_of(named.name, self.0.inboxes.len()),
             None => self.0.turn.fetch_add(1, Ordering::Relaxed) % self.0.inboxes.len(),
         };
-        let arrived = Arrived { wire, session, first, input, named, place, guard };
+        let arrived = Arrived { wire, session, first, input, named, told, place, guard };
         let in_turn = self.0.inboxes.iter().cycle().skip(turn).take(self.0.inboxes.len());
         // A shard that has ended, which none should before the others, takes nobody in.
         for inbox in in_turn {

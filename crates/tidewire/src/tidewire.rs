@@ -2,9 +2,10 @@
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use tidewire_core::{
-    Gate, Hub, Log, MemoryLog, OpenGate,
+    CurrentFeatures, Gate, Hub, Log, MemoryLog, OpenGate,
     clock::{Clock, Random, SystemClock, SystemRandom},
     log::memory::MemoryBounds,
 };
@@ -13,7 +14,8 @@ use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
     app::{App, Parts},
-    config::Settings,
+    config::{ConfigError, Settings},
+    reload::{Reloaded, Reloads},
     routes, serve,
     sweep::Sweep,
     tls::{self, TlsError},
@@ -23,7 +25,9 @@ use crate::{
 /// An open Tidewire: a log, a hub on it, and the doors.
 pub struct Tidewire {
     app: App,
+    // What it was started with.
     settings: Settings,
+    reloads: Reloads,
     disk: Option<Arc<DiskLog>>,
     sweep: bool,
 }
@@ -108,18 +112,22 @@ impl Builder {
     /// [`StartError`] says what cannot be used, and what to do about it.
     pub async fn open(self) -> Result<Tidewire, StartError> {
         let Self { settings, dev, log, gate, clock, random, sweep } = self;
-        let features = Arc::new(settings.features.clone());
+        let features = CurrentFeatures::from(settings.features.clone());
         let limits = settings.limits.clone();
-        let gate = match gate {
-            Some(gate) => gate,
-            None if dev => Arc::new(OpenGate),
-            None => Arc::new(TokenGate::new(&settings.auth, &limits, Arc::clone(&clock))?),
+        let (gate, tokens): (Arc<dyn Gate>, _) = match gate {
+            Some(gate) => (gate, None),
+            None if dev => (Arc::new(OpenGate), None),
+            None => {
+                let tokens = TokenGate::new(&settings.auth, &limits, Arc::clone(&clock))?;
+                let tokens = Arc::new(tokens);
+                (Arc::clone(&tokens) as Arc<dyn Gate>, Some(tokens))
+            }
         };
         let (log, disk): (Arc<dyn Log>, _) = match log {
             Some(log) => (log, None),
             None => {
                 let disk = DiskSettings {
-                    features: Arc::clone(&features),
+                    features: features.clone(),
                     limits: limits.clone(),
                     ..DiskSettings::default()
                 };
@@ -133,19 +141,20 @@ impl Builder {
         };
         let bounds = MemoryBounds::default();
         let passing =
-            MemoryLog::new(Arc::clone(&features), &limits, bounds, Arc::clone(&clock), &*random);
+            MemoryLog::new(features.clone(), &limits, bounds, Arc::clone(&clock), &*random);
         let hub = Hub::new(log, Arc::new(passing), features, limits);
         let app = App::new(Parts {
             hub,
             gate,
-            origins: settings.origins.clone(),
+            origins: ArcSwap::from_pointee(settings.origins.clone()),
             prefix: settings.prefix.clone(),
             dev,
-            keys: ApiKeys::new(&settings.auth.keys),
+            keys: ArcSwap::from_pointee(ApiKeys::new(&settings.auth.keys, None)),
             clock,
             random,
         });
-        Ok(Tidewire { app, settings, disk, sweep })
+        let reloads = Reloads::new(app.clone(), tokens, settings.clone());
+        Ok(Tidewire { app, settings, reloads, disk, sweep })
     }
 }
 
@@ -175,6 +184,22 @@ impl Tidewire {
     /// [`leave`](Self::leave) and [`close`](Self::close); [`serve`](Self::serve) does all that.
     pub fn router(&self) -> Router {
         routes::doors(self.app.clone())
+    }
+
+    /// Goes on with other settings: features, origins and `[auth]`. All of it is in force at once, or
+    /// nothing is. Clients hear of a new plan by themselves. Who is connected by a token stays until
+    /// it ends, whatever checks tokens now; who came with an API key that is good no longer, or has
+    /// other rights now, is sent away.
+    ///
+    /// A gate or a log that was given to the [`Builder`] stays as it is, and so do the retention and
+    /// the safety of that log.
+    ///
+    /// # Errors
+    /// One problem for each key whose change needs a restart: the listener, the prefix, the folder,
+    /// TLS, limits, and a feature that would begin or cease to keep a history. Nothing has changed
+    /// then.
+    pub fn reload(&self, settings: Settings) -> Result<Reloaded, ConfigError> {
+        self.reloads.reload(settings)
     }
 
     /// Sends every open stream and socket away, each with a slot to come back in, and waits until
@@ -213,7 +238,7 @@ impl Tidewire {
     /// [`StartError::Tls`] when the certificate cannot be used; [`StartError::Listen`] when the system
     /// gives no thread.
     pub async fn serve(
-        self,
+        &self,
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), StartError> {

@@ -19,6 +19,7 @@ mod mint;
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use jsonwebtoken::{DecodingKey, Header, Validation};
 use tidewire_core::{Action, Credential, Gate, Limits, Peer, Refusal, clock::Clock};
@@ -32,13 +33,18 @@ pub use mint::{Claims, MintError, SigningKey, mint, mint_with};
 
 /// The gate that knows peers by token or by API key.
 pub struct TokenGate {
+    current: ArcSwap<Checks>,
+    token_bytes_max: usize,
+    clock: Arc<dyn Clock>,
+}
+
+/// What tokens and API keys are checked with. Replaced whole when the settings change.
+pub(crate) struct Checks {
     algorithm: Algorithm,
     keys: Keys,
     audience: String,
     leeway: Duration,
-    token_bytes_max: usize,
     programs: ApiKeys,
-    clock: Arc<dyn Clock>,
 }
 
 /// What a signature is checked with.
@@ -73,26 +79,22 @@ impl TokenGate {
         limits: &Limits,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, KeyError> {
-        let keys = match &auth.verification {
-            None => Keys::None,
-            Some(Verification::Secret(secret)) => {
-                Keys::One(DecodingKey::from_secret(secret.reveal().as_bytes()))
-            }
-            Some(Verification::PublicKey(pem)) => Keys::One(public_key(auth.algorithm, pem)?),
-            Some(Verification::Jwks(url)) => {
-                let set = Jwks::new(url.clone(), auth.algorithm, jwks::Pace::default());
-                Keys::Set(Arc::new(set.map_err(|error| KeyError::Client(error.to_string()))?))
-            }
-        };
-        Ok(Self {
-            algorithm: auth.algorithm,
-            keys,
-            audience: auth.audience.clone(),
-            leeway: auth.leeway,
-            token_bytes_max: limits.token_bytes_max,
-            programs: ApiKeys::new(&auth.keys),
-            clock,
-        })
+        let checks = Checks::new(auth, None)?;
+        let token_bytes_max = limits.token_bytes_max;
+        Ok(Self { current: ArcSwap::from_pointee(checks), token_bytes_max, clock })
+    }
+
+    /// What these settings would check with. What has not changed is taken over: a key set that was
+    /// fetched, and the peers of API keys.
+    pub(crate) fn prepare(&self, auth: &AuthSettings) -> Result<Checks, KeyError> {
+        Checks::new(auth, Some(&self.current.load()))
+    }
+
+    /// Checks with these from now on. Gives the peers of the API keys that are good no longer, or have
+    /// other rights now; those of tokens keep their rights until their token ends.
+    pub(crate) fn put_in_force(&self, checks: Checks) -> Vec<Arc<Peer>> {
+        let before = self.current.swap(Arc::new(checks));
+        before.programs.gone(&self.current.load().programs)
     }
 
     async fn token(&self, token: &str) -> Result<Arc<Peer>, Refusal> {
@@ -101,17 +103,52 @@ impl TokenGate {
                 "this is neither a token (a JWT with a known `alg`) nor an API key of this server",
             )
         })?;
-        self.check_header(&header)?;
-        let claims: Received = match &self.keys {
-            Keys::None => {
-                return Err(Refusal::unauthenticated(
-                    "this server takes no tokens, only API keys: its config has no secret",
-                ));
+        let checks = self.current.load_full();
+        checks
+            .claims(token, &header)
+            .await?
+            .peer(&checks.audience, checks.leeway, self.clock.now_ms())
+            .map(Arc::new)
+    }
+}
+
+impl Checks {
+    fn new(auth: &AuthSettings, before: Option<&Self>) -> Result<Self, KeyError> {
+        let keys = match &auth.verification {
+            None => Keys::None,
+            Some(Verification::Secret(secret)) => {
+                Keys::One(DecodingKey::from_secret(secret.reveal().as_bytes()))
             }
-            Keys::One(key) => self.verify(token, key)?,
-            Keys::Set(set) => self.verify(token, &set.key(header.kid.as_deref()).await?)?,
+            Some(Verification::PublicKey(pem)) => Keys::One(public_key(auth.algorithm, pem)?),
+            Some(Verification::Jwks(url)) => match before.map(|before| &before.keys) {
+                Some(Keys::Set(set)) if set.is_of(url, auth.algorithm) => {
+                    Keys::Set(Arc::clone(set))
+                }
+                _ => {
+                    let set = Jwks::new(url.clone(), auth.algorithm, jwks::Pace::default());
+                    Keys::Set(Arc::new(set.map_err(|error| KeyError::Client(error.to_string()))?))
+                }
+            },
         };
-        claims.peer(&self.audience, self.leeway, self.clock.now_ms()).map(Arc::new)
+        Ok(Self {
+            algorithm: auth.algorithm,
+            keys,
+            audience: auth.audience.clone(),
+            leeway: auth.leeway,
+            programs: ApiKeys::new(&auth.keys, before.map(|before| &before.programs)),
+        })
+    }
+
+    /// The claims of a token whose signature is good.
+    async fn claims(&self, token: &str, header: &Header) -> Result<Received, Refusal> {
+        self.check_header(header)?;
+        match &self.keys {
+            Keys::None => Err(Refusal::unauthenticated(
+                "this server takes no tokens, only API keys: its config has no secret",
+            )),
+            Keys::One(key) => self.verify(token, key),
+            Keys::Set(set) => self.verify(token, &set.key(header.kid.as_deref()).await?),
+        }
     }
 
     fn check_header(&self, header: &Header) -> Result<(), Refusal> {
@@ -167,7 +204,8 @@ impl Gate for TokenGate {
             );
             return Err(Refusal::unauthenticated(why));
         }
-        match self.programs.program(bearer) {
+        let program = self.current.load().programs.program(bearer);
+        match program {
             Some(peer) => Ok(peer),
             None => self.token(bearer).await,
         }

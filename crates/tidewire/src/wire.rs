@@ -69,6 +69,15 @@ impl Wire {
         out.freeze()
     }
 
+    /// Another plan is in force: who wants to know asks for it after `slot`.
+    pub(crate) fn plan(self, tag: &str, slot: Duration) -> Bytes {
+        let wait_ms = slot.as_millis() as u64;
+        if self.is_socket() {
+            return text(&ws::plan(tag, wait_ms));
+        }
+        self.event(&sse::plan_frame(tag, wait_ms))
+    }
+
     /// The server ends it: come back after `slot`. The end of the body, or the close frame, is in it.
     pub(crate) fn bye(self, error: &WireError, slot: Duration) -> Bytes {
         let slot_ms = slot.as_millis() as u64;

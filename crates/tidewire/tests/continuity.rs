@@ -96,7 +96,7 @@ async fn trimmed_is_told_only_to_those_who_lost_something() {
         .with_undeclared(Feature::default());
     let limits = tidewire::Limits::default();
     let log = MemoryLog::new(
-        features.clone().into(),
+        features.clone(),
         &limits,
         MemoryBounds::default(),
         std::sync::Arc::new(clock::SystemClock),
@@ -127,7 +127,7 @@ async fn a_gap_takes_nothing_that_is_still_there() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(clock::ManualClock::at(1_800_000_000_000));
     let settings = tidewire_disk::DiskSettings {
-        features: Arc::new(features.clone()),
+        features: features.clone().into(),
         ..tidewire_disk::DiskSettings::default()
     };
     let random = clock::SystemRandom;

@@ -32,7 +32,11 @@ fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
 #[test]
 fn every_config_in_the_docs_is_a_good_one() {
     let folder = tempfile::tempdir().expect("a folder");
-    for (file, content) in [("secret", "s".repeat(32)), ("backend.key", "k".repeat(32))] {
+    for (file, content) in [
+        ("secret", "s".repeat(32)),
+        ("backend.key", "k".repeat(32)),
+        ("prometheus.key", "p".repeat(32)),
+    ] {
         fs::write(folder.path().join(file), content).expect("a file");
     }
     let mut found = 0;

@@ -1,9 +1,7 @@
 // `connect`: the public face. Holds listeners; what flows and where is the engine's business.
 
-import type { Contract, Entry, Env, EventsOf, EventsOptions, Live, Meta, Off, Options, Page, Refusal, Seam, Status, Topic, TopicOf, TopicOptions } from './api.js'
+import type { Contract, Entry, Env, EventsOf, EventsOptions, Live, Meta, Off, Options, Refusal, Seam, Status, Topic, TopicOf, TopicOptions } from './api.js'
 import { Engine } from './engine.js'
-import { entryOf } from './entry.js'
-import { TidewireError } from './error.js'
 import { entriesOf } from './events.js'
 
 /** What a listener may be; `on` says which one hears what. */
@@ -89,14 +87,8 @@ function topicOf(engine: Engine, name: string, { after = 'now', load }: TopicOpt
         stop = undefined
       }
     },
-    send: (event, data, options) => engine.send(name, event, data, options),
+    send: async (event, data, options) => (await engine.talk()).publish(engine, name, event, data, options),
     events: (options?: EventsOptions) => entriesOf(engine, name, options),
-    async history({ after = 'start', limit = 100, signal } = {}): Promise<Page> {
-      const query = new URLSearchParams({ topic: name, after, limit: `${limit}` })
-      const { entries, cursor, more, continuity, gap } = await engine.page(`${query}`, { signal }).catch((error: unknown) => {
-        throw error instanceof TidewireError ? error : new TidewireError({ code: 'aborted', message: 'given up', next: 'give_up' })
-      })
-      return { entries: entries.map(entryOf), cursor, more, seam: { continuity, ...(gap && { gap }) } }
-    },
+    history: async (options) => (await engine.upkeep()).history(name, options),
   }
 }

@@ -2,12 +2,12 @@
 //
 // Knows no wire. Carriers tell it how they fare; it moves topics between them, each with its place.
 
-import type { After, Env, Off, Options, Refusal, SendOptions, Sent, State, Status, Transport } from './api.js'
+import type { After, Env, Off, Options, Refusal, State, Status, Transport } from './api.js'
 import { POLICY } from './backoff.js'
 import type { Carrier } from './carrier.js'
 import type * as Talk from './talk.js'
 import type { Upkeep } from './upkeep.js'
-import { type Call, type Json, Loss, Net, unreachable } from './net.js'
+import { Loss, Net, unreachable } from './net.js'
 import { Path } from './path.js'
 import type { Socket } from './socket.js'
 import { Stream } from './stream.js'
@@ -67,7 +67,7 @@ export class Engine {
   readonly #refreshed = new Set<Carrier>()
   #halt: Loss | undefined
   #resume: (() => void)[] = []
-  readonly recent: string[] = []
+  readonly recent: [at: number, what: string][] = []
   #upkeep: Promise<Upkeep> | undefined
   /** The page is put away: nothing is tried. */
   isHidden = false
@@ -102,25 +102,6 @@ export class Engine {
         if (!this.subs.size) this.#rest()
       })
     }
-  }
-
-  /** Publishes; resolves when the log has it. */
-  async send(topic: string, event: string, data: unknown, options: SendOptions = {}): Promise<Sent> {
-    const { publish } = await this.talk()
-    return publish(this, topic, event, data, options)
-  }
-
-  /** The socket's way to publish, if the topic's feature has it and it is open. */
-  bySocket(topic: string, event: string, data: unknown, key: string): Promise<Sent> | undefined {
-    return this.planned(topic) === 'ws' ? this.carriers.ws?.publish(topic, event, data, key) : undefined
-  }
-
-  /** A page; asks once more with a new token, if the first was refused. */
-  async page(query: string, call?: Call): Promise<Json> {
-    return this.net.page(query, call).catch((error: Loss) => {
-      if (error.next !== 'refresh_token' || !this.net.forget()) throw error
-      return this.net.page(query, call)
-    })
   }
 
   /** What keeps connections up where not everything is well. */
@@ -205,7 +186,7 @@ export class Engine {
   }
 
   note(what: string): void {
-    this.recent.push(`${new Date(this.env.now()).toISOString()} ${what}`)
+    this.recent.push([this.env.now(), what])
     if (this.recent.length > RECENT) this.recent.shift()
   }
 

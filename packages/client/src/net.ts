@@ -85,7 +85,7 @@ export class Net {
 
   /** Asks, and gives the head of an answer that is a success; its body ends with `signal`. */
   stream(path: string, call?: Call): Promise<Response> {
-    return this.#ask(path, call, async (response) => response)
+    return this.#ask(path, call)
   }
 
   /** Asks, and gives the whole answer as JSON; nothing for one without a body. */
@@ -100,21 +100,15 @@ export class Net {
     })
   }
 
-  /** A page of entries. */
-  async page(query: string, call?: Call): Promise<Json> {
-    const page = await this.json(`/events?${query}`, call)
-    if (!Array.isArray(page?.entries)) throw new Loss('foreign', '/events answers with no page: is this a Tidewire server?')
-    return page
-  }
-
-  async #ask<T>(path: string, { method = 'GET', body, headers = {}, signal, ms = 10_000 }: Call = {}, use: (response: Response) => Promise<T>): Promise<T> {
+  async #ask<T>(path: string, { method = 'GET', body, headers = {}, signal, ms = 10_000 }: Call = {}, use?: (response: Response) => Promise<T>): Promise<T> {
     const { env } = this
     if (signal?.aborted) throw signal.reason
+    let isOver = true
+    let token: string | undefined
     const abort = new AbortController()
     const pass = (): void => abort.abort(signal!.reason)
     signal?.addEventListener('abort', pass)
     const stop = env.after(ms, () => abort.abort(new Loss('unreachable', `no answer within ${ms} ms`)))
-    let token: string | undefined
     const work = async (): Promise<T> => {
       if (this.hasToken) headers = { ...headers, Authorization: `Bearer ${(token = await this.token())}` }
       const begun = env.now()
@@ -123,20 +117,20 @@ export class Net {
       const response = await env.fetch(this.base + path, init)
       this.rtt = env.now() - begun
       if (!response.ok) throw await this.#refusal(response)
-      const used = await use(response)
-      // A stream ends with its signal; what has been read whole has nothing to end.
-      if ((used as unknown) !== response) signal?.removeEventListener('abort', pass)
-      return used
+      if (use) return use(response)
+      // The signal goes on to end the body.
+      isOver = false
+      return response as T
     }
     try {
       return await Promise.race([work(), new Promise<never>((_, lost) => abort.signal.addEventListener('abort', () => lost(abort.signal.reason)))])
     } catch (error) {
-      signal?.removeEventListener('abort', pass)
-      // One that was waited for in vain is asked for anew.
+      // A token that was waited for in vain is asked for anew.
       if (token === undefined) this.#token = undefined
       throw abort.signal.aborted ? abort.signal.reason : error instanceof Loss ? error : unreachable(error)
     } finally {
       stop()
+      if (isOver) signal?.removeEventListener('abort', pass)
     }
   }
 

@@ -1,10 +1,11 @@
 // Topics by pages of the log: what a poll reads, and what comes before a topic joins others on a stream.
 
-import type { Entry } from './api.js'
+import type { Entry, HistoryOptions, Page } from './api.js'
 import type { Engine } from './engine.js'
 import { entryOf } from './entry.js'
 import { Flow } from './flow.js'
-import { type Json, Loss } from './net.js'
+import { type Call, type Json, Loss, type Net } from './net.js'
+import { TidewireError } from './error.js'
 import { cursorOf, isAfter } from './place.js'
 import type { Sub } from './sub.js'
 
@@ -25,11 +26,32 @@ export async function catchUp(engine: Engine, late: Sub[], signal: AbortSignal):
     const subs = new Map(late.filter((sub) => sub.place === place).map((sub) => [sub.topic, sub]))
     for (let isFirst = true, isMore = true; isMore; isFirst = false) {
       const flow = new Flow(subs)
-      const page = await engine.net.page(flow.query({ limit: PAGE }), { signal })
+      const page = await pageOf(engine.net, flow.query({ limit: PAGE }), { signal })
       take(flow, page, isFirst)
       isMore = page.more
       if (isMore) for (const sub of subs.values()) sub.moveTo(page.cursor)
       else flow.beat(page.cursor)
     }
+  }
+}
+
+/** A page as the server says it. */
+export async function pageOf(net: Net, query: string, call?: Call): Promise<Json> {
+  const page = await net.json(`/events?${query}`, call)
+  if (!Array.isArray(page?.entries)) throw new Loss('foreign', '/events answers with no page: is this a Tidewire server?')
+  return page
+}
+
+/** A page as an app asks for it; once more with a new token, if the first was refused. */
+export async function history(net: Net, topic: string, { after = 'start', limit = 100, signal }: HistoryOptions = {}): Promise<Page> {
+  const query = `${new URLSearchParams({ topic, after, limit: `${limit}` })}`
+  try {
+    const { entries, cursor, more, continuity, gap } = await pageOf(net, query, { signal }).catch((error: Loss) => {
+      if (error.next !== 'refresh_token' || !net.forget()) throw error
+      return pageOf(net, query, { signal })
+    })
+    return { entries: entries.map(entryOf), cursor, more, seam: { continuity, ...(gap && { gap }) } }
+  } catch (error) {
+    throw error instanceof TidewireError ? error : new TidewireError({ code: 'aborted', message: 'given up', next: 'give_up' })
   }
 }

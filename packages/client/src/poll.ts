@@ -2,7 +2,7 @@
 
 import { Carrier } from './carrier.js'
 import { Flow, part } from './flow.js'
-import { catchUp, take } from './pages.js'
+import { catchUp, pageOf, take } from './pages.js'
 
 /** How long the server waits, in s. Proxies cut at 30. */
 const WAIT = 25
@@ -20,7 +20,7 @@ export class Poll extends Carrier {
       const isFirst = !this.isOpen || [...ready.values()].some((sub) => sub.isStale)
       const wait = isFirst ? 0 : WAIT
       const flow = new Flow(ready)
-      const page = await this.engine.net.page(flow.query({ wait: `${wait}` }), { signal, ms: wait * 1000 + 10_000 })
+      const page = await pageOf(this.engine.net, flow.query({ wait: `${wait}` }), { signal, ms: wait * 1000 + 10_000 })
       if (!this.isOpen) this.opened({ beat_ms: WAIT * 1000 + 10_000 })
       this.heard(wait > 0)
       take(flow, page, isFirst)

@@ -22,7 +22,7 @@ interface Turn {
 // The last message under way to each topic, for each engine.
 const rows = new WeakMap<Engine, Map<string, Turn>>()
 
-export function publish(engine: Engine, topic: string, event: string, data: unknown, { key = newKey(), signal }: SendOptions): Promise<Sent> {
+export function publish(engine: Engine, topic: string, event: string, data: unknown, { key = newKey(), signal }: SendOptions = {}): Promise<Sent> {
   const { env, net, ends } = engine
   const abort = new AbortController()
   const over = new Promise<never>((_, lost) => abort.signal.addEventListener('abort', () => lost(abort.signal.reason)))
@@ -46,7 +46,7 @@ export function publish(engine: Engine, topic: string, event: string, data: unkn
       abort.signal.throwIfAborted()
     }
     if (before?.isFlying === false) await turnCame()
-    const sent = engine.bySocket(topic, event, data, key)
+    const sent = engine.planned(topic) === 'ws' ? engine.carriers.ws?.publish(topic, event, data, key) : undefined
     if (sent) {
       turn.isFlying = true
       const look = env.after(ANSWER_MOST, () => engine.carriers.ws?.wake())

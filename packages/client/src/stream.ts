@@ -14,7 +14,7 @@ const LEAVING = 5000
 /** The longest frame that is taken in, in characters. */
 const FRAME_MOST = 16 << 20
 
-/** Reads an event stream to its end. */
+/** Reads an event stream to its end. A piece is told when its events are. */
 export async function read(response: Response, hear: (frame: Frame) => void, piece?: () => void): Promise<void> {
   const type = response.headers.get('content-type')
   if (!type?.startsWith('text/event-stream')) throw new Loss('foreign', `${type} in place of a stream: a proxy's or a sign-in page?`)
@@ -22,8 +22,8 @@ export async function read(response: Response, hear: (frame: Frame) => void, pie
   const decoder = new TextDecoder()
   const feed = parser(hear, FRAME_MOST)
   for (let part; !(part = await reader.read()).done; ) {
-    piece?.()
     feed(decoder.decode(part.value, { stream: true }))
+    piece?.()
   }
 }
 
@@ -40,8 +40,11 @@ export class Stream extends Carrier {
     const { engine } = this
     const { ready, late } = part(this.subs.values())
     if (late.length) {
-      const caught = engine.upkeep().then(({ catchUp }) => catchUp(engine, late, signal)).then(() => this.again('more topics have caught up'))
+      const caught = engine.upkeep().then(({ catchUp }) => catchUp(engine, late, signal)).then(() => {
+        throw new Loss('again', 'more topics have caught up')
+      })
       if (!ready.size) return caught
+      // An attempt that ended may not end the one after it.
       caught.catch((error: Loss) => signal.aborted || this.end(error))
     }
     const connection = Array.from({ length: 16 }, () => Math.floor(engine.env.random() * 36).toString(36)).join('')

@@ -1,13 +1,13 @@
 // What is needed where a path may not let everything through: watching a stream, trying a rung that
 // is shut, and the last rung. Loaded beside the first stream, so that it costs that one no time.
 
-import type { Off, Report, Transport } from './api.js'
+import type { HistoryOptions, Off, Page, Report, Transport } from './api.js'
 import type { Carrier } from './carrier.js'
 import type { Engine } from './engine.js'
 import { type Answer, canarySays, Judge } from './judge.js'
 import type { Loss, Net } from './net.js'
 import { watch } from './wake.js'
-import { catchUp } from './pages.js'
+import { catchUp, history } from './pages.js'
 import { read, type Stream } from './stream.js'
 
 export { Poll } from './poll.js'
@@ -44,7 +44,7 @@ export class Observer {
     signal.addEventListener('abort', () => stop())
   }
 
-  /** Bytes came, or with a `kind` a whole event. */
+  /** With a `kind` a whole event; without, the bytes in which the last ones came. */
   saw(at: number, kind: string | undefined, beat: number): void {
     if (kind) this.#judge.event(at, kind as 'entry', beat)
     else this.#judge.piece(at)
@@ -73,7 +73,7 @@ export class Observer {
     const times = await canary(this.engine.net, gap, this.signal)
     this.#isSinging = false
     if (this.signal.aborted) return
-    this.#judge.canary(gap, times)
+    this.#judge.canary(this.#since(), gap, times)
     this.#obey()
   }
 
@@ -151,11 +151,15 @@ export class Upkeep {
     void this.engine.share().then(() => this.engine.reconnect())
   }
 
+  history(topic: string, options?: HistoryOptions): Promise<Page> {
+    return history(this.engine.net, topic, options)
+  }
+
   /** What `explain()` gives. */
   report(): Report {
     const { env, net, status, path, plan, recent, subs } = this.engine
     const topics = [...subs.values()].map(({ topic, carrier, place, seam }) => ({ topic, transport: carrier?.name ?? null, after: place, ...(seam && { seam }) }))
-    return { at: new Date(env.now()).toISOString(), server: net.base, status, topics, path: Object.fromEntries((['sse', 'ws', 'poll'] as const).map((rung) => [rung, path.verdict(rung)])), plan, recent: [...recent] }
+    return { at: new Date(env.now()).toISOString(), server: net.base, status, topics, path: Object.fromEntries((['sse', 'ws', 'poll'] as const).map((rung) => [rung, path.verdict(rung)])), plan, recent: recent.map(([at, what]) => `${new Date(at).toISOString()} ${what}`) }
   }
 
   /** A rung does not work on this path. Its topics go on elsewhere, each from its place. */

@@ -56,6 +56,11 @@ const onPort = (text, port) => text.replace('listen 80;', `listen 127.0.0.1:${po
 
 export const snippets = {
   nginx: { start: (context, text) => run(context, onPort(text, context.port), context.port) },
+  // With everything around it that would hold a stream.
+  'nginx-hostile': {
+    snippet: 'nginx',
+    start: (context, text) => run(context, `proxy_ignore_headers X-Accel-Buffering;\ngzip on;\ngzip_proxied any;\ngzip_types *;\n${onPort(text, context.port)}`, context.port),
+  },
   // The same block on both of two: what the page tells those who have both.
   'nginx-twice': {
     snippet: 'nginx',

@@ -27,7 +27,7 @@ for (const owner of ['react', 'react-18']) {
   await build({
     absWorkingDir: folder, entryPoints: tests.map((name) => join('test', name)), outdir, plugins: [reacts],
     bundle: true, platform: 'node', format: 'esm', target: 'es2022', jsx: 'automatic', sourcemap: 'inline', logLevel: 'warning',
-    external: ['happy-dom', 'playwright-core'],
+    external: ['happy-dom'],
     alias: { '@tidewire/client': join(folder, '../client/src/index.ts') },
   })
   const { version } = from('react/package.json')

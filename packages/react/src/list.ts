@@ -75,6 +75,7 @@ export function list(live: Live, topic: string, event: string | undefined, limit
         for (let more = after !== 'now'; more;) {
           const page = await live.topic(topic).history({ after, limit: PAGE, signal })
           if (signal.aborted) return
+          change({ error: undefined })
           for (const entry of page.entries) add(fresh, entry)
           if (page.seam.continuity === 'gap') change({ gap: page.seam.gap })
           after = page.cursor
@@ -83,18 +84,17 @@ export function list(live: Live, topic: string, event: string | undefined, limit
       } catch (thrown) {
         if (signal.aborted) return
         const error = thrown as Failure & Partial<Refusal>
-        // Nothing is kept: the list begins here.
         if (error.code === 'no_history') after = 'now'
         else {
           const loading = error.next === 'retry' || error.next === 'resume'
           change({ error, loading })
-          if (loading) later()
-          return
+          if (loading) return later()
+          // What the pages do not give, the subscription may: now, or after `reconnect()`.
         }
       }
       kept = fresh
       place = after
-      change({ ...shown(), loading: false, error: undefined })
+      change({ ...shown(), loading: false })
       listen(after)
     }
 

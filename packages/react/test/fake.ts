@@ -24,6 +24,8 @@ export class FakeLive implements Live {
   hold: Promise<void> | undefined
   pageSize = 1000
   keeps = true
+  /** Subscriptions are taken up by nobody, until `letIn`. */
+  isRefusing = false
   readonly #logs = new Map<string, Entry[]>()
   readonly #readers = new Map<string, Set<Reader>>()
   readonly #open = new Set<string>()
@@ -41,7 +43,7 @@ export class FakeLive implements Live {
     const id = `e.${++this.#sequence}`
     const entry: Entry = this.keeps ? { topic, event, data, id } : { topic, event, data }
     if (this.keeps) this.#log(topic).push(entry)
-    for (const reader of [...(this.#readers.get(topic) ?? [])]) this.#tell(reader, entry)
+    if (!this.isRefusing) for (const reader of [...(this.#readers.get(topic) ?? [])]) this.#tell(reader, entry)
     return id
   }
 
@@ -62,6 +64,12 @@ export class FakeLive implements Live {
 
   refuse(topic: string, error: Refusal): void {
     for (const reader of [...(this.#readers.get(topic) ?? [])]) if (reader.event === 'tidewire.refused') this.#call(reader.call, error)
+  }
+
+  /** As after `reconnect()` with a good token. */
+  letIn(topic: string): void {
+    this.isRefusing = false
+    for (const reader of [...(this.#readers.get(topic) ?? [])]) this.#attach(topic, reader)
   }
 
   is(status: Partial<Status>): void {
@@ -130,11 +138,7 @@ export class FakeLive implements Live {
       this.#open.add(topic)
       this.wire.push(`subscribe ${topic} ${options.after ?? 'now'}`)
     }
-    queueMicrotask(() => {
-      if (!readers.has(reader)) return
-      if (event === 'tidewire.seam') this.#call(call, { continuity: 'new' })
-      else for (const entry of [...this.#log(topic)]) this.#tell(reader, entry)
-    })
+    queueMicrotask(() => this.isRefusing || this.#attach(topic, reader))
     return () => {
       readers.delete(reader)
       setTimeout(() => {
@@ -142,6 +146,12 @@ export class FakeLive implements Live {
         this.wire.push(`unsubscribe ${topic}`)
       }, this.lingerMs)
     }
+  }
+
+  #attach(topic: string, reader: Reader): void {
+    if (!this.#readers.get(topic)?.has(reader)) return
+    if (reader.event === 'tidewire.seam') this.#call(reader.call, { continuity: 'new' })
+    else for (const entry of [...this.#log(topic)]) this.#tell(reader, entry)
   }
 
   async #history(topic: string, { after = 'start', limit = 100, signal }: HistoryOptions = {}): Promise<Page<any>> {

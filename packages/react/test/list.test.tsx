@@ -174,17 +174,24 @@ test('what will pass is tried again', async (t) => {
   assert.equal(pages(live), 3)
 })
 
-test('what will not pass is told, until reload()', async () => {
+test('what will not pass is told, until reload(), or until the subscription is let in', async () => {
   const live = new FakeLive()
   say(live, 'a')
+  live.isRefusing = true
   live.refusals.push(refusal('give_up', 'forbidden'))
   const at = await mount(view(live))
   await until('the error is told', () => shown.error)
   assert.deepEqual([shown.loading, shown.error?.message, pages(live)], [false, 'forbidden!', 1])
-  assert.equal(live.readers('chat/a'), 0)
+  live.refusals.push(refusal('give_up', 'still_forbidden'))
   await after(() => shown.reload())
-  await until('it is loaded', () => at.text === 'a')
+  await until('it was asked again', () => shown.error?.message === 'still_forbidden!')
+  assert.equal(at.text, '')
+  await after(() => live.letIn('chat/a'))
   assert.equal(shown.error, undefined)
+  assert.equal(at.text, 'a', 'the subscription gives what the pages did not')
+  await after(() => shown.reload())
+  await loaded()
+  assert.equal(at.text, 'a')
 })
 
 test('a refused subscription is told, and a new seam ends that', async () => {

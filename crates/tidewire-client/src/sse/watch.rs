@@ -77,18 +77,35 @@ impl<'a> Watch<'a> {
 
     /// A piece of the stream came, with these events in it.
     pub(super) fn piece(&mut self, events: &[Event]) {
+        for event in events {
+            self.plan_in(event);
+        }
         let Some(witnesses) = &mut self.witnesses else { return };
         let now = witnesses.requested_at.elapsed();
-        witnesses.judge.piece(now);
-        for event in events {
-            witnesses.judge.event(now, signal(event));
+        witnesses.judge.piece(now, &events.iter().map(signal).collect::<Vec<_>>());
+    }
+
+    fn plan_in(&mut self, event: &Event) {
+        // What makes no sense here is found to be so when the event is passed on.
+        match event.event.as_str() {
+            "tidewire.hello" => {
+                if let Ok(hello) = wire::hello(&event.data) {
+                    self.recall.greeted(&hello);
+                }
+            }
+            "tidewire.plan" => {
+                if let Ok(named) = wire::plan(&event.data) {
+                    self.recall.plan_is(named);
+                }
+            }
+            _ => {}
         }
     }
 
     /// Passing on what came may have taken long: silence begins when we listen.
     pub(super) fn listens(&mut self) {
         if let Some(witnesses) = &mut self.witnesses {
-            witnesses.judge.piece(witnesses.requested_at.elapsed());
+            witnesses.judge.piece(witnesses.requested_at.elapsed(), &[]);
         }
     }
 }
@@ -124,7 +141,7 @@ impl Witnesses {
                 self.seen.push_str(&format!(", {via}"));
             }
         }
-        self.judge.canary(&flown.canary);
+        self.judge.canary(self.requested_at.elapsed(), &flown.canary);
     }
 
     fn held(&self, by: By) -> Loss {

@@ -74,7 +74,8 @@ impl Talk {
                 attempt.beat(at).await?;
             }
             Said::Entry(entry) => self.entry(attempt, entry).await?,
-            Said::Unknown => {}
+            // The socket's loop has heard it already.
+            Said::Plan(_) | Said::Unknown => {}
         }
         self.pass_on(attempt).await
     }

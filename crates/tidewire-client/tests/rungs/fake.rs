@@ -57,9 +57,14 @@ impl Fake {
         }
     }
 
-    /// The next request of a path below the prefix, as `GET /sse`; others wait until they are asked for.
+    /// The next request of this method and path, as `GET /sse`, which means the one below the prefix;
+    /// others wait until they are asked for.
     pub(crate) async fn call(&self, what: &str) -> Call {
-        let wanted = what.replacen(" /", " /app/v1/", 1);
+        let wanted = if what.contains(" /app/") {
+            what.to_owned()
+        } else {
+            what.replacen(" /", " /app/v1/", 1)
+        };
         let found = self.aside.borrow().iter().position(|call| call.is(&wanted));
         if let Some(found) = found {
             return self.aside.borrow_mut().remove(found).unwrap();
@@ -142,6 +147,11 @@ impl Call {
         self.stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     }
 
+    /// These bytes, and then nothing any more.
+    pub(crate) async fn cut(mut self, bytes: &str) {
+        self.stream.write_all(bytes.as_bytes()).await.unwrap();
+    }
+
     pub(crate) async fn json(self, status: u16, body: &str) {
         self.answer(status, "content-type: application/json\r\n", body).await;
     }
@@ -219,6 +229,11 @@ impl Socket {
     pub(crate) async fn entry(&mut self, topic: &str, id: &str, data: &str) {
         self.send(&format!(r#"{{"topic":"{topic}","event":"message","id":"{id}","data":{data}}}"#))
             .await;
+    }
+
+    /// Bytes that need not be a whole frame.
+    pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).await.unwrap();
     }
 
     pub(crate) async fn close(&mut self, code: u16) {

@@ -9,4 +9,5 @@ mod poll;
 mod publish;
 mod sse;
 mod tls;
+mod trouble;
 mod ws;

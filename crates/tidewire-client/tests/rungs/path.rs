@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidewire_client::{After, Continuity, Item, Rung, Status, Subscription};
+use tidewire_client::{After, ClientError, Continuity, Item, Rung, Status, Subscription};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::fake::{Call, Fake, Socket, Stream, continuity, id, subscribe, time_of, waiting};
+use crate::fake::{Call, Fake, Socket, Stream, continuity, id, next, subscribe, time_of, waiting};
 
 const NO_FEATURES: &str =
     r#"{"protocol":1,"beat_ms":20000,"retry_ms":1000,"undeclared":true,"features":[]}"#;
@@ -329,4 +329,53 @@ async fn who_names_the_rung_is_not_watched() {
     assert_eq!(why, "it did not open within 5s");
     drop(held);
     assert_eq!(fake.request().await.line(), "GET /app/v1/sse?topic=a&after=now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_takes_the_upgrade_away_is_left_at_once_by_who_follows_the_plan() {
+    let fake = Fake::start().await;
+    let (mut live, call) = asked(&fake, After::Now).await;
+    let held = call.stream().await;
+    hold_canary(&fake, 250).await;
+    written(&fake, 3, 549, 49).await;
+    assert_eq!(moved(&mut live).await.1, Rung::Ws);
+    fake.call("GET /socket").await.refuse(426, "upgrade_required", "give_up").await;
+    let (call, waited) = time_of(fake.call("GET /events")).await;
+    assert_eq!(waited, Duration::ZERO);
+    assert_eq!(call.query("after").as_deref(), Some("now"));
+    call.json(200, r#"{"entries":[],"cursor":"e.5","more":false,"continuity":"new"}"#).await;
+    assert_eq!(
+        (report(&fake).await["to"].clone(), report(&fake).await["to"].clone()),
+        ("ws".into(), "poll".into())
+    );
+    assert_eq!(continuity(&mut live).await, Continuity::New);
+    drop(held);
+    // Who named the rung has no other.
+    let mut live = subscribe(&fake.client(), &["a"], After::Now, Rung::Ws);
+    fake.call("GET /socket").await.refuse(426, "upgrade_required", "give_up").await;
+    assert!(matches!(next(&mut live).await, Err(ClientError::Refused(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_tried_every_rung_waits() {
+    let fake = Fake::start().await;
+    let plan = r#"{"protocol":1,"beat_ms":20000,"features":[{"feature":"a","transport":"ws","history":"none"}]}"#;
+    let mut live = subscribe(&fake.client(), &["a"], After::Now, Rung::Auto);
+    fake.call("GET /plan").await.json(200, plan).await;
+    let mut waits = Vec::new();
+    for round in 0..6 {
+        if round > 0 {
+            fake.call("GET /plan").await.json(200, plan).await;
+        }
+        fake.call("GET /socket").await.refuse(426, "upgrade_required", "give_up").await;
+        let held = fake.call("GET /sse").await.stream().await;
+        hold_canary(&fake, 250).await;
+        written(&fake, 3, 549, 49).await;
+        let (why, wait) = waiting(&mut live).await;
+        assert!(why.contains("holds event streams back"), "{why}");
+        waits.push(wait);
+        drop((held, fake.call("GET /canary").await));
+    }
+    assert!(waits.iter().sum::<Duration>() > Duration::from_secs(5), "wider each time: {waits:?}");
+    assert!(fake.unasked().is_empty(), "what is not kept is not polled: {:?}", fake.unasked());
 }

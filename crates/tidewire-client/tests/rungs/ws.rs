@@ -170,7 +170,8 @@ async fn topics_too_far_apart_catch_up_by_pages() {
     accept(&mut socket, "b", "e.1", r#""continuity":"resumed","at":"e.1""#).await;
     let big = format!("\"{}\"", "x".repeat(1 << 20));
     let flood = async {
-        for number in 3..12 {
+        // The last one is the one too many: after it nobody reads.
+        for number in 3..11 {
             socket.entry("a", &format!("e.{number}"), &big).await;
         }
     };

@@ -10,7 +10,7 @@ use futures_util::{Stream, StreamExt};
 use tidewire_proto::{Data, Entry, EventType, Key, Message, Sequence, Topic};
 
 use super::{Batch, Filter, Log, Page, PageLimit, Receipt};
-use crate::{Feature, Features, History, Limits, clock::ManualClock};
+use crate::{CurrentFeatures, Feature, Features, History, Limits, clock::ManualClock};
 
 mod appending;
 mod following;
@@ -45,7 +45,7 @@ pub trait Harness: Default + Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Setup {
     /// What the features keep.
-    pub features: Arc<Features>,
+    pub features: CurrentFeatures,
     /// All bounds.
     pub limits: Limits,
     /// The wall clock.
@@ -64,7 +64,7 @@ impl Default for Setup {
             ("brief".to_owned(), kept(Some(Duration::from_secs(3600)), None)),
         ]);
         Self {
-            features: Arc::new(Features::declared(features)),
+            features: Features::declared(features).into(),
             limits: Limits::default(),
             clock: Arc::new(ManualClock::at(1_700_000_000_000)),
         }
@@ -97,6 +97,9 @@ macro_rules! log_contract {
             a_loss_is_told_exactly_where_something_was_lost,
             an_age_drops_nothing_early_and_a_clock_that_goes_back_nothing_at_all,
             the_bounds_are_the_ends_of_the_log,
+            another_history_is_obeyed_from_then_on,
+            the_history_of_a_feature_that_comes_is_obeyed,
+            a_feature_that_comes_or_goes_hides_no_entry,
             following_brings_the_past_then_the_present_without_a_seam,
             followers_see_every_entry_once_while_many_append,
             a_slow_follower_delays_nobody_and_misses_nothing,

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Random},
-    feature::{Features, History},
+    feature::{CurrentFeatures, Features, History},
     limits::Limits,
 };
 
@@ -30,7 +30,7 @@ const FOLLOW_ENTRIES_MAX: usize = 1_024;
 /// A log in memory.
 pub struct MemoryLog {
     shared: Arc<Shared>,
-    features: Arc<Features>,
+    features: CurrentFeatures,
     clock: Arc<dyn Clock>,
     started: Instant,
     batch_bytes_max: usize,
@@ -82,7 +82,7 @@ struct Held {
 impl MemoryLog {
     /// An empty log, in a new life.
     pub fn new(
-        features: Arc<Features>,
+        features: impl Into<CurrentFeatures>,
         limits: &Limits,
         bounds: MemoryBounds,
         clock: Arc<dyn Clock>,
@@ -105,7 +105,7 @@ impl MemoryLog {
         };
         Self {
             shared: Arc::new(shared),
-            features,
+            features: features.into(),
             clock,
             started: Instant::now(),
             batch_bytes_max: limits.batch_bytes_max,
@@ -118,7 +118,7 @@ impl MemoryLog {
         let mut state = self.shared.lock();
         let newest_before = state.newest;
         let receipts = state.append(batch, now, now_ms)?;
-        state.retain(&self.features, now_ms);
+        state.retain(&self.features.load(), now_ms);
         let newest = state.newest;
         drop(state);
         if newest > newest_before {
@@ -146,7 +146,7 @@ impl Log for MemoryLog {
     ) -> Result<Page, ReadError> {
         let now_ms = self.clock.now_ms();
         let mut state = self.shared.lock();
-        state.retain(&self.features, now_ms);
+        state.retain(&self.features.load(), now_ms);
         Ok(state.page(filter, after, limit))
     }
 

@@ -61,7 +61,7 @@ fn grow(entries: u64, topics: u64, dir: Option<&String>) -> Outcome {
 fn open(dir: &Path) -> Outcome<DiskLog> {
     let history = History::Kept { age: None, bytes: None };
     let features = Features::default().with_undeclared(Feature { history, ..Feature::default() });
-    let settings = DiskSettings { features: Arc::new(features), ..DiskSettings::default() };
+    let settings = DiskSettings { features: features.into(), ..DiskSettings::default() };
     Ok(DiskLog::open(dir, settings, Arc::new(SystemClock), &SystemRandom)?)
 }
 

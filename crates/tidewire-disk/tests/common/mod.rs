@@ -323,7 +323,7 @@ pub fn settings() -> DiskSettings {
         ("quick".to_owned(), kept(Stored::Os, None)),
         ("short".to_owned(), kept(Stored::Fsync, Some(2_000))),
     ]);
-    DiskSettings { features: Arc::new(Features::declared(features)), ..DiskSettings::default() }
+    DiskSettings { features: Features::declared(features).into(), ..DiskSettings::default() }
 }
 
 pub fn clock() -> Arc<ManualClock> {

@@ -135,6 +135,16 @@ fn stored(text: &str) -> Option<Stored> {
     }
 }
 
+/// Shows a history as the config says it: an age, `forever` or `none`.
+#[must_use]
+pub fn show_history(history: History) -> String {
+    match history {
+        History::None => "none".to_owned(),
+        History::Kept { age: Some(age), .. } => units::show_duration(age),
+        History::Kept { age: None, .. } => "forever".to_owned(),
+    }
+}
+
 fn history(written: &written::Feature, report: &mut Report) -> Option<History> {
     let bytes = written.history_bytes.as_ref().map(|bytes| bytes.value);
     if let Some(zero) = written.history_bytes.as_ref().filter(|bytes| bytes.value == 0) {

@@ -3,7 +3,7 @@
 //! It reads commands, pulls news from its [`Session`] and writes both answers. While a write waits
 //! for the peer, nothing else is read or asked for, so a slow peer costs one batch.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesOrdered};
@@ -23,8 +23,9 @@ use super::{
     talk::{self, Heard, PUBLISHES_MAX, SILENT_BEATS_MAX},
 };
 use crate::{
-    app::{App, StreamGuard, access_ended, expired, left, restarting},
+    app::{App, StreamGuard, access_ended, expired, left, reloaded, restarting},
     handover::Io,
+    manifest::Plan,
     wire::{self, Wire},
 };
 
@@ -33,6 +34,8 @@ pub(super) struct Socket {
     session: Session,
     line: Line,
     leaving: watch::Receiver<bool>,
+    plan: watch::Receiver<Arc<Plan>>,
+    told: u32,
     // Publishes on their way, answered in the order in which they were asked.
     answers: FuturesOrdered<BoxFuture<'static, String>>,
     beat_at: Instant,
@@ -65,6 +68,7 @@ enum Happened {
     Heard(Result<Option<Event>, Lost>),
     Answered(String),
     News(News),
+    Reloaded,
     Beat,
 }
 
@@ -79,6 +83,8 @@ impl Socket {
         // Boxed, because a future that holds it holds it twice.
         Box::new(Self {
             leaving: app.leaving.subscribe(),
+            plan: app.plan.subscribe(),
+            told: 0,
             line: Line::new(io, input, app.hub.limits()),
             answers: FuturesOrdered::new(),
             beat_at: Instant::now() + app.hub.limits().beat_interval,
@@ -125,7 +131,11 @@ impl Socket {
 
     async fn converse(&mut self, head: Bytes) -> Result<std::convert::Infallible, End> {
         self.line.send(head).await?;
-        self.line.send(hello(&self.app)).await?;
+        let (hello, told) = hello(&self.app);
+        self.told = told;
+        // There may have been a reload since this was made.
+        self.plan.mark_changed();
+        self.line.send(hello).await?;
         loop {
             match self.happen().await? {
                 Happened::Heard(heard) => {
@@ -136,18 +146,20 @@ impl Socket {
                 }
                 Happened::Answered(answer) => self.line.send(wire::text(&answer)).await?,
                 Happened::News(news) => self.tell(news).await?,
+                Happened::Reloaded => self.tell_plan().await?,
                 Happened::Beat => self.beat().await?,
             }
         }
     }
 
     async fn happen(&mut self) -> Result<Happened, End> {
-        let Self { app, session, line, leaving, answers, beat_at, .. } = self;
-        let peer = std::sync::Arc::clone(session.peer());
+        let Self { app, session, line, leaving, plan, answers, beat_at, .. } = self;
+        let peer = Arc::clone(session.peer());
         let may_read = answers.len() < PUBLISHES_MAX;
         tokio::select! {
             () = left(leaving) => Err(End::Bye(restarting(), app.restart_slot())),
             () = access_ended(app, &peer) => Err(End::Bye(expired(), app.retry())),
+            () = reloaded(plan) => Ok(Happened::Reloaded),
             heard = line.hear(), if may_read => Ok(Happened::Heard(heard)),
             Some(answer) = answers.next() => Ok(Happened::Answered(answer)),
             news = session.next() => match news {
@@ -190,6 +202,15 @@ impl Socket {
         }
         self.line.send_entries(&news.entries).await?;
         Ok(self.line.send(Wire::Socket.live(&self.session, &news.live)).await?)
+    }
+
+    /// Tells the plan, if it is another than the one that was told last.
+    async fn tell_plan(&mut self) -> Result<(), End> {
+        let plan = Arc::clone(&self.plan.borrow_and_update());
+        if std::mem::replace(&mut self.told, plan.number) == plan.number {
+            return Ok(());
+        }
+        Ok(self.line.send(Wire::Socket.plan(&plan.tag, self.app.plan_slot())).await?)
     }
 
     async fn beat(&mut self) -> Result<(), End> {

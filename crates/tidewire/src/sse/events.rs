@@ -15,7 +15,8 @@ use tokio::{
 
 use super::{EARLY_BEATS_MS, Open};
 use crate::{
-    app::{App, StreamGuard, access_ended, expired, left, restarting},
+    app::{App, StreamGuard, access_ended, expired, left, reloaded, restarting},
+    manifest::Plan,
     path::{Entered, Trace},
     wire::Wire,
 };
@@ -29,6 +30,8 @@ pub(super) struct EventStream {
     session: Session,
     wire: Wire,
     leaving: watch::Receiver<bool>,
+    plan: watch::Receiver<Arc<Plan>>,
+    told: u32,
     hello: Option<Bytes>,
     batch: VecDeque<Arc<Framed>>,
     opened_at: Instant,
@@ -42,15 +45,21 @@ pub(super) struct EventStream {
 
 enum Happened {
     News(News),
+    Reloaded,
     Beat,
     End(WireError, Duration),
 }
 
 impl EventStream {
     pub(super) fn new(open: Open, wire: Wire) -> Self {
-        let Open { app, session, hello, named, guard } = open;
+        let Open { app, session, hello, named, told, guard } = open;
         let now = Instant::now();
+        let mut plan = app.plan.subscribe();
+        // There may have been a reload since the hello was made.
+        plan.mark_changed();
         Self {
+            plan,
+            told,
             leaving: app.leaving.subscribe(),
             opened_at: now,
             beat_at: now,
@@ -86,6 +95,7 @@ impl EventStream {
             } else if self.batch.is_empty() {
                 match self.happen().await {
                     Happened::News(news) => self.take_news(news),
+                    Happened::Reloaded => self.tell_plan(),
                     Happened::Beat => {
                         let is_early = self.early_beat().is_some_and(|at| at <= Instant::now());
                         self.early_beats += usize::from(is_early);
@@ -118,13 +128,14 @@ impl EventStream {
         if self.early_beat().is_some_and(|at| at <= Instant::now()) {
             return Happened::Beat;
         }
-        let Self { app, session, leaving, beat_at, .. } = self;
+        let Self { app, session, leaving, plan, beat_at, .. } = self;
         // What is read while news are awaited: the peer of a stream never changes.
         let peer = Arc::clone(session.peer());
         tokio::select! {
             biased;
             () = left(leaving) => Happened::End(restarting(), app.restart_slot()),
             () = access_ended(app, &peer) => Happened::End(expired(), app.retry()),
+            () = reloaded(plan) => Happened::Reloaded,
             news = session.next() => match news {
                 Ok(news) => Happened::News(news),
                 Err(error) => {
@@ -134,6 +145,15 @@ impl EventStream {
             },
             () = sleep_until(*beat_at) => Happened::Beat,
         }
+    }
+
+    /// The plan, if it is another than the one that was told last.
+    fn tell_plan(&mut self) -> Bytes {
+        let plan = Arc::clone(&self.plan.borrow_and_update());
+        if std::mem::replace(&mut self.told, plan.number) == plan.number {
+            return Bytes::new();
+        }
+        self.wire.plan(&plan.tag, self.app.plan_slot())
     }
 
     fn take_news(&mut self, news: News) -> Bytes {
@@ -181,7 +201,7 @@ mod tests {
         let named = Named { name, frames: 1, beats_early };
         let hello = "event: tidewire.hello\ndata: {}\n\n".to_owned();
         let guard = bed.app.stream_guard(Transport::Sse);
-        let open = Open { app: bed.app.clone(), session, hello, named, guard };
+        let open = Open { app: bed.app.clone(), session, hello, named, told: 0, guard };
         EventStream::new(open, Wire::Stream)
     }
 

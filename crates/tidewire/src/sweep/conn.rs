@@ -58,6 +58,8 @@ pub(super) enum Phase {
 pub(super) struct Conn {
     pub(super) stream: TcpStream,
     pub(super) generation: u32,
+    /// Which plan it was told last.
+    pub(super) told: u32,
     pub(super) wire: Wire,
     pub(super) phase: Phase,
     /// Beats since the peer was heard.
@@ -79,6 +81,7 @@ pub(super) struct Conn {
     pub(super) opened_at: Tick,
     /// When bytes went out last.
     pub(super) wrote_at: Tick,
+    /// No beat before that, unless it is an early one.
     pub(super) beat_at: Tick,
     /// When it is given up, while it takes nothing. Later than now, so never at tick 0.
     pub(super) stuck_until: Option<NonZero<Tick>>,
@@ -102,11 +105,23 @@ impl Conn {
         Some(self.opened_at + after_ms / TICK_MS)
     }
 
-    /// Notes whether bytes have gone out since it was noted last.
-    pub(super) fn note_write(&mut self, now: Tick) {
-        if self.out.has_written() {
+    /// When it beats next. A stream does so only when it was silent for so long, but for its first
+    /// seconds.
+    pub(super) fn next_beat(&self, interval: Tick) -> Tick {
+        if self.wire.is_socket() {
+            return self.beat_at;
+        }
+        let silent = self.beat_at.max(self.wrote_at + interval);
+        self.early_beat().map_or(silent, |early| early.min(silent))
+    }
+
+    /// Notes whether bytes have gone out since it was noted last, and tells.
+    pub(super) fn note_write(&mut self, now: Tick) -> bool {
+        let has_moved = self.out.has_moved();
+        if has_moved {
             self.wrote_at = now;
         }
+        has_moved
     }
 }
 
@@ -121,7 +136,6 @@ pub(super) struct Outbox {
     rest: Option<Box<Rest>>,
     is_blocked: bool,
     has_moved: bool,
-    has_written: bool,
     // Frames of which at least a byte has gone.
     begun: u64,
 }
@@ -173,7 +187,7 @@ impl Outbox {
         }
         let sent = self.write(&mut sink, chunk.bytes())?;
         if sent == chunk.bytes().len() {
-            self.begun += chunk.count() as u64;
+            self.begun = self.begun.wrapping_add(chunk.count() as u64);
             return Ok(chunk.count());
         }
         let (begun, rest) = chunk.cut(wire, sent);
@@ -185,13 +199,8 @@ impl Outbox {
     }
 
     /// Has the socket taken anything since this was asked last?
-    pub(super) fn has_moved(&mut self) -> bool {
+    fn has_moved(&mut self) -> bool {
         std::mem::take(&mut self.has_moved)
-    }
-
-    /// Has the socket taken anything since this was asked last? For who wants to know when it did.
-    fn has_written(&mut self) -> bool {
-        std::mem::take(&mut self.has_written)
     }
 
     /// Tries again with what waits.
@@ -212,6 +221,12 @@ impl Outbox {
         Ok(())
     }
 
+    /// What waits here.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.rest.iter().flat_map(|rest| rest.0.iter()).map(|(bytes, _)| bytes.len()).sum()
+    }
+
     /// Writes until the socket takes no more; only its refusal says so.
     fn write(&mut self, sink: &mut impl Write, bytes: &[u8]) -> Result<usize, Gone> {
         let mut sent = 0;
@@ -220,7 +235,6 @@ impl Outbox {
                 Ok(0) => return Err(Gone),
                 Ok(count) => {
                     self.has_moved = true;
-                    self.has_written = true;
                     sent += count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -296,12 +310,7 @@ mod tests {
                         done += out.deliver(&mut sink, wire, &chunk).unwrap();
                         check(&out, &sink);
                         while !out.is_free() {
-                            let held: usize = out
-                                .rest
-                                .iter()
-                                .flat_map(|rest| rest.0.iter())
-                                .map(|(bytes, _)| bytes.len())
-                                .sum();
+                            let held = out.held_bytes();
                             assert!(held <= 6 + wire.entry(&entries[1]).len(), "{held}");
                             sink.room = then;
                             out.flush(&mut sink).unwrap();

@@ -74,6 +74,7 @@ impl Swept {
             first: Bytes::from_static(FIRST),
             input: BytesMut::new(),
             named: (!wire.is_socket()).then_some(named),
+            told: 0,
             place: place.expect("there is room"),
             guard: self.bed.app.stream_guard(Transport::Sse),
         }

@@ -2,7 +2,7 @@
 //!
 //! It keeps four bytes of each: the name itself stands with the socket.
 
-use hashbrown::HashTable;
+use hashbrown::{HashTable, hash_table::Entry};
 use slab::Slab;
 use tidewire_proto::path::Written;
 use tokio::sync::oneshot;
@@ -29,26 +29,29 @@ pub(super) struct Names(HashTable<u32>);
 impl Names {
     /// A socket comes with a name, and has it from now on: who had it before has none.
     pub(super) fn enter(&mut self, name: StreamName, index: u32, conns: &mut Slab<Conn>) {
-        if let Some(before) = self.leave(name, conns) {
-            before.name = None;
-        }
         let bits = |index: &u32| {
             let name = conns.get(*index as usize).and_then(|conn| conn.name);
             name.map_or(0, StreamName::bits)
         };
-        self.0.insert_unique(name.bits(), index, bits);
+        match self.0.entry(name.bits(), |index| is_of(conns, *index, name), bits) {
+            Entry::Vacant(free) => drop(free.insert(index)),
+            Entry::Occupied(mut taken) => {
+                let before = std::mem::replace(taken.get_mut(), index);
+                if let Some(before) = conns.get_mut(before as usize) {
+                    before.name = None;
+                }
+            }
+        }
     }
 
-    /// Nobody has this name any more; who had it?
-    pub(super) fn leave<'a>(
-        &mut self,
-        name: StreamName,
-        conns: &'a mut Slab<Conn>,
-    ) -> Option<&'a mut Conn> {
-        let has_it = |index: &u32| is_of(conns, *index, name);
-        let entry = self.0.find_entry(name.bits(), has_it).ok()?;
-        let (index, _) = entry.remove();
-        conns.get_mut(index as usize)
+    /// Nobody has this name any more.
+    pub(super) fn leave(&mut self, name: StreamName, conns: &mut Slab<Conn>) {
+        let found = self.0.find_entry(name.bits(), |index| is_of(conns, *index, name));
+        let Ok(found) = found else { return };
+        let (index, _) = found.remove();
+        if let Some(conn) = conns.get_mut(index as usize) {
+            conn.name = None;
+        }
     }
 
     fn find(&self, name: StreamName, conns: &Slab<Conn>) -> Option<u32> {
@@ -65,11 +68,7 @@ impl Shard {
         match asked {
             // Who asked may have gone.
             Asked::Written(name, answer) => drop(answer.send(self.written(name))),
-            Asked::Forget(name) => {
-                if let Some(conn) = self.names.leave(name, &mut self.conns) {
-                    conn.name = None;
-                }
-            }
+            Asked::Forget(name) => self.names.leave(name, &mut self.conns),
         }
     }
 

@@ -20,6 +20,7 @@ use super::{
     memo::Memos,
     names::Names,
     poller::{Poller, Readiness},
+    reload::Reload,
     talk::{End, Talk},
     timers::ticks,
     topics::{Topics, Visit},
@@ -47,6 +48,7 @@ pub(super) struct Shard {
     pub(super) runtime: Handle,
     leaving: watch::Receiver<bool>,
     is_leaving: bool,
+    pub(super) reload: Reload,
     pub(super) poller: Poller,
     pub(super) topics: Topics,
     pub(super) wheel: Wheel<Key>,
@@ -84,6 +86,7 @@ impl Shard {
         Ok(Self {
             leaving: app.leaving.subscribe(),
             is_leaving: false,
+            reload: Reload::new(&app),
             poller: Poller::new(Arc::clone(&inbox.wakeup))?,
             topics: Topics::new(waker),
             inbox,
@@ -132,6 +135,7 @@ impl Shard {
     pub(super) fn round(&mut self) -> bool {
         self.now = self.started.elapsed().as_millis() as u64 / TICK_MS;
         let Items { arrivals, done, asked } = self.inbox.take();
+        self.notice_reload();
         for (stream, arrived) in arrivals {
             self.arrive(stream, arrived);
         }
@@ -164,9 +168,11 @@ impl Shard {
         }
         self.topics.begin_walks();
         self.sweep();
+        self.walk_reload();
         self.start_reads();
         let may_read = !self.wanting_past.is_empty() && self.reads < READS_MAX;
-        may_read || !self.ready.is_empty() || !self.topics.is_quiet()
+        let is_swept = self.topics.is_quiet() && !self.reload.is_under_way();
+        may_read || !self.ready.is_empty() || !is_swept
     }
 
     pub(super) fn conn(&mut self, key: Key) -> Option<&mut Conn> {
@@ -182,7 +188,7 @@ impl Shard {
     }
 
     fn arrive(&mut self, stream: TcpStream, arrived: Arrived) {
-        let Arrived { wire, session, first, input, named, place, guard } = arrived;
+        let Arrived { wire, session, first, input, named, told, place, guard } = arrived;
         self.generation = self.generation.wrapping_add(1);
         let (opened_at, beat_at) = (self.now, self.now + self.beat);
         let wants_beats = named.as_ref().is_some_and(|named| named.beats_early);
@@ -195,6 +201,7 @@ impl Shard {
         vacant.insert(Conn {
             stream,
             generation: key.generation,
+            told,
             wire,
             phase: Phase::Open,
             silent_beats: 0,
@@ -222,7 +229,7 @@ impl Shard {
             self.names.enter(named.name, key.index, &mut self.conns);
         }
         self.enter_topics(key);
-        self.say(key, &first, named.map_or(1, |named| named.frames));
+        self.say_frames(key, &first, named.map_or(1, |named| named.frames));
         self.arm(key);
         self.make_ready(key);
     }
@@ -283,9 +290,9 @@ impl Shard {
             if conn.out.flush(&conn.stream).is_err() {
                 return self.remove(key);
             }
-            conn.note_write(now);
+            let has_moved = conn.note_write(now);
             if !conn.out.is_free() {
-                if conn.out.has_moved() {
+                if has_moved {
                     conn.stuck_until = NonZero::new(stuck_until);
                 }
                 return;
@@ -327,6 +334,7 @@ impl Shard {
 
     /// Tells the peer what there is to tell.
     pub(super) fn step(&mut self, key: Key) {
+        self.tell_plan(key);
         for _ in 0..STEPS {
             let Self { conns, news, .. } = self;
             let Some(conn) = conns.get_mut(key.index as usize) else { return };
@@ -432,25 +440,25 @@ impl Shard {
         true
     }
 
-    /// Says something to this peer alone, in so many frames.
-    pub(super) fn say(&mut self, key: Key, words: &bytes::Bytes, frames: u32) {
+    /// Says something to this peer alone.
+    pub(super) fn say(&mut self, key: Key, words: &bytes::Bytes) {
+        self.say_frames(key, words, 1);
+    }
+
+    fn say_frames(&mut self, key: Key, words: &bytes::Bytes, frames: u32) {
         let Some(conn) = self.conn(key) else { return };
         let told = conn.out.say(&conn.stream, words, frames);
         self.after_write(key, told.is_err());
     }
 
     fn after_write(&mut self, key: Key, is_gone: bool) {
-        let (now, beat_at, stuck_until) = (self.now, self.now + self.beat, self.now + self.stuck);
+        let (now, stuck_until) = (self.now, self.now + self.stuck);
         let Some(conn) = self.conn(key) else { return };
         if is_gone {
             return self.remove(key);
         }
-        conn.note_write(now);
-        if !conn.wire.is_socket() {
-            // A stream beats only when it is silent, but for the first seconds.
-            conn.beat_at = conn.early_beat().map_or(beat_at, |early| early.min(beat_at));
-        }
-        if !conn.out.is_free() && (conn.stuck_until.is_none() || conn.out.has_moved()) {
+        let has_moved = conn.note_write(now);
+        if !conn.out.is_free() && (conn.stuck_until.is_none() || has_moved) {
             conn.stuck_until = NonZero::new(stuck_until);
             self.arm(key);
         }
@@ -503,7 +511,11 @@ impl Shard {
                     Ok(()) => {
                         self.news = *news;
                         self.tell(key);
-                        self.make_ready(key);
+                        // One that takes no more is served when its socket says that there is room,
+                        // or the log would be read for it again and again.
+                        if self.conn(key).is_some_and(|conn| conn.out.is_free()) {
+                            self.make_ready(key);
+                        }
                     }
                     Err(error) => {
                         tracing::error!(%error, "a reader ends because the log cannot be read");
@@ -541,6 +553,6 @@ impl Shard {
     }
 }
 
-fn key(index: usize, conn: &Conn) -> Key {
+pub(super) fn key(index: usize, conn: &Conn) -> Key {
     Key { index: index as u32, generation: conn.generation }
 }

@@ -27,6 +27,9 @@ use crate::{
     wire::Wire,
 };
 
+mod slow;
+mod told;
+
 /// A hub with memory logs.
 pub(super) struct World(Hub);
 
@@ -159,6 +162,7 @@ fn arrived(bed: &Bed) -> Arrived {
         first: Bytes::new(),
         input: BytesMut::new(),
         named: None,
+        told: 0,
         place: Places::enter(&Arc::default(), Ipv4Addr::LOCALHOST.into(), limits).unwrap(),
         guard: bed.app.stream_guard(Transport::Ws),
     }

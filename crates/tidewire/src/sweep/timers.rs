@@ -43,7 +43,6 @@ impl Shard {
     fn is_moving(&mut self, key: Key) -> bool {
         let (now, stuck_until) = (self.now, self.now + self.stuck);
         let Some(conn) = self.conn(key) else { return true };
-        conn.out.has_moved();
         if conn.out.flush(&conn.stream).is_err() {
             return false;
         }
@@ -52,13 +51,14 @@ impl Shard {
             self.step(key);
         }
         let Some(conn) = self.conn(key) else { return true };
-        let is_moving = conn.out.has_moved() || conn.out.is_free();
+        // Here, or a moment before.
+        let is_moving = conn.wrote_at == now || conn.out.is_free();
         conn.stuck_until = NonZero::new(stuck_until).filter(|_| !conn.out.is_free());
         is_moving
     }
 
     fn fire_open(&mut self, key: Key) {
-        let now = self.now;
+        let (now, interval) = (self.now, self.beat);
         let app = self.app.clone();
         let Some(conn) = self.conn(key) else { return };
         let Some(session) = &conn.session else {
@@ -69,7 +69,7 @@ impl Shard {
         if app.access_left(session.peer()) == Some(Duration::ZERO) {
             return self.end(key, End::Bye(expired(), app.retry()));
         }
-        if conn.beat_at <= now {
+        if conn.next_beat(interval) <= now {
             // A topic of which nothing is heard has moved on too.
             self.step(key);
             self.beat(key);
@@ -78,14 +78,14 @@ impl Shard {
 
     /// Puts the socket into the wheel for the next moment at which something is due.
     pub(super) fn arm(&mut self, key: Key) {
-        let (now, app) = (self.now, self.app.clone());
+        let (now, interval, app) = (self.now, self.beat, self.app.clone());
         let Some(conn) = self.conn(key) else { return };
         let is_open = conn.phase == Phase::Open;
         let access = conn.session.as_ref().filter(|_| is_open).and_then(|session| {
             // A tick more, so that it has really ended when it is looked at.
             app.access_left(session.peer()).map(|left| now + 1 + ticks(left.min(LOOK_AGAIN)))
         });
-        let beat = is_open.then_some(conn.beat_at);
+        let beat = is_open.then(|| conn.next_beat(interval));
         let [stuck, phase] = [conn.stuck_until, conn.phase_until].map(|at| at.map(NonZero::get));
         let due = [beat, stuck, phase, access].into_iter().flatten().min();
         let Some(due) = due else { return };

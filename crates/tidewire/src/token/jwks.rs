@@ -106,6 +106,11 @@ impl Jwks {
         })
     }
 
+    /// Is it the set at this address, for this algorithm?
+    pub(super) fn is_of(&self, url: &Url, algorithm: Algorithm) -> bool {
+        self.url == *url && self.algorithm == algorithm
+    }
+
     /// The key that a token names, or the only key there is if it names none.
     pub(super) async fn key(self: &Arc<Self>, id: Option<&str>) -> Result<DecodingKey, Refusal> {
         let is_fresh = |set: &KeySet| set.fetched.elapsed() < self.pace.age_max;

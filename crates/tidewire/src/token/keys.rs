@@ -20,16 +20,29 @@ struct Program {
 }
 
 impl ApiKeys {
-    pub(crate) fn new(keys: &[ApiKey]) -> Self {
-        let programs = keys.iter().map(|key| Program {
-            hash: blake3::hash(key.key.reveal().as_bytes()),
-            peer: Arc::new(Peer {
+    /// The keys of a config. A peer whose key and rights were there before is the same one.
+    pub(crate) fn new(keys: &[ApiKey], before: Option<&Self>) -> Self {
+        let programs = keys.iter().map(|key| {
+            let hash = blake3::hash(key.key.reveal().as_bytes());
+            let peer = Peer {
                 subject: Some(format!("key:{}", key.name)),
                 expires_at_ms: None,
                 grant: key.grant.clone(),
-            }),
+            };
+            let mut known = before.iter().flat_map(|before| &before.0);
+            let known = known.find(|known| known.hash == hash && *known.peer == peer);
+            Program {
+                hash,
+                peer: known.map_or_else(|| Arc::new(peer), |known| Arc::clone(&known.peer)),
+            }
         });
         Self(programs.collect())
+    }
+
+    /// The peers that are not among `now`: their key is good no longer, or has other rights.
+    pub(crate) fn gone(&self, now: &Self) -> Vec<Arc<Peer>> {
+        let is_gone = |peer: &&Arc<Peer>| !now.0.iter().any(|have| Arc::ptr_eq(&have.peer, peer));
+        self.0.iter().map(|program| &program.peer).filter(is_gone).cloned().collect()
     }
 
     /// The program whose key this is.

@@ -6,7 +6,7 @@
 use std::{ops::Not, path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::Value;
-use tidewire::{Hub, Settings, Tidewire};
+use tidewire::{Hub, Reloaded, Settings, Tidewire, config::ConfigError};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 pub(crate) mod embedded;
@@ -23,6 +23,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Server {
     pub(crate) url: String,
     pub(crate) hub: Hub,
+    tidewire: Arc<Tidewire>,
     pub(crate) settings: Settings,
     dev: bool,
     folder: Arc<tempfile::TempDir>,
@@ -88,18 +89,31 @@ impl Server {
         dev: bool,
         folder: Arc<tempfile::TempDir>,
     ) -> Self {
-        let tidewire = builder.open().await.unwrap();
+        let tidewire = Arc::new(builder.open().await.unwrap());
         let hub = tidewire.hub().clone();
         let listener = tidewire.bind().unwrap();
         let url = tidewire.url(listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
+        let serving = Arc::clone(&tidewire);
         let served = tokio::spawn(async move {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            tidewire.serve(listener, shutdown).await.unwrap();
+            serving.serve(listener, shutdown).await.unwrap();
         });
-        Self { url, hub, settings, dev, folder, stop: Some(stop), served: Some(served) }
+        Self { url, hub, tidewire, settings, dev, folder, stop: Some(stop), served: Some(served) }
+    }
+
+    /// Goes on with other settings.
+    pub(crate) fn reload(
+        &mut self,
+        change: impl FnOnce(&mut Settings),
+    ) -> Result<Reloaded, ConfigError> {
+        let mut settings = self.settings.clone();
+        change(&mut settings);
+        let reloaded = self.tidewire.reload(settings.clone())?;
+        self.settings = settings;
+        Ok(reloaded)
     }
 
     /// Goes down politely.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    ALL, Duration, Harness, Log, PageLimit, Sequence, Setup, append, everything, page, places, say,
-    sequences,
+    ALL, Duration, Feature, Features, Harness, History, Log, PageLimit, Sequence, Setup, append,
+    everything, page, places, say, sequences,
 };
 use tidewire_proto::Lineage;
 
@@ -164,6 +164,75 @@ pub async fn the_bounds_are_the_ends_of_the_log(harness: &impl Harness) {
     assert!(held[0].sequence.0 > 1, "the harness' retention has dropped something");
     assert_eq!(log.bounds().oldest.0, held[0].sequence.0 - 1);
     assert_eq!(log.bounds().newest.0, 62);
+}
+
+/// The table is replaced while the log runs: retention goes by the new one.
+pub async fn another_history_is_obeyed_from_then_on(harness: &impl Harness) {
+    let setup = Setup::default();
+    let log = harness.fresh(&setup).await;
+    fill(harness, &log, "chat/a", 60).await;
+    assert_eq!(page(&log, &["chat/a"], 0, ALL).await.lost, None, "it keeps everything");
+    setup.features.replace(declared("chat", Some(4_000)));
+    fill(harness, &log, "chat/a", 6).await;
+    let read = page(&log, &["chat/a"], 0, ALL).await;
+    let first = read.entries.first().expect("something is left").sequence.0;
+    assert!(first > 1, "what is too much has gone");
+    assert_eq!(read.lost, Some(Sequence(first - 1)));
+    setup.features.replace(declared("chat", None));
+    fill(harness, &log, "chat/a", 30).await;
+    let after = everything(&log, &["chat/a"]).await;
+    assert_eq!(sequences(&after), (first..=96).collect::<Vec<_>>(), "and then nothing more goes");
+}
+
+/// The same for a feature that was not declared when the log was opened.
+pub async fn the_history_of_a_feature_that_comes_is_obeyed(harness: &impl Harness) {
+    let setup = Setup::default();
+    let log = harness.fresh(&setup).await;
+    fill(harness, &log, "new/a", 12).await;
+    setup.features.replace(declared("new", Some(4_000)));
+    fill(harness, &log, "new/a", 60).await;
+    let read = page(&log, &["new/a"], 12, ALL).await;
+    assert!(read.entries.len() < 60, "what is too much has gone");
+    assert!(read.lost.is_some(), "and that is told");
+}
+
+/// A feature is declared while the log runs, and taken out again: its entries of before, between and
+/// after are one topic's, in order, also after a restart.
+pub async fn a_feature_that_comes_or_goes_hides_no_entry(harness: &impl Harness) {
+    let setup = Setup::default();
+    let log = harness.fresh(&setup).await;
+    let mut published = 0;
+    let tables = [Features::default(), declared("new", Some(1_000_000)), Features::default()];
+    for features in tables {
+        setup.features.replace(features);
+        for _ in 0..4 {
+            append(&log, vec![say("new/a", "x".repeat(100)), say("chat/b", "y")]).await;
+            published += 2;
+            let expected: Vec<u64> = (1..published).step_by(2).collect();
+            assert_eq!(sequences(&everything(&log, &["new/a"]).await), expected);
+        }
+        harness.retain(&log).await;
+        assert_eq!(everything(&log, &["new/a"]).await.len(), published as usize / 2);
+    }
+    if let Some(log) = harness.reopen(log, &setup).await {
+        assert_eq!(everything(&log, &["new/a"]).await.len(), 12, "and after a restart");
+    }
+}
+
+/// One feature that keeps so many bytes.
+fn declared(name: &str, bytes: Option<u64>) -> Features {
+    let history = History::Kept { age: None, bytes };
+    let feature = Feature { history, ..Feature::default() };
+    Features::declared(BTreeMap::from([(name.to_owned(), feature)]))
+}
+
+async fn fill<H: Harness>(harness: &H, log: &H::Log, topic: &str, count: usize) {
+    for number in 0..count {
+        append(log, vec![say(topic, "x".repeat(300))]).await;
+        if number % 6 == 5 {
+            harness.retain(log).await;
+        }
+    }
 }
 
 /// Fills `short/0` to `short/2` until retention has dropped some of it. Answers who got what.
