@@ -103,6 +103,25 @@ export class Clock {
   }
 }
 
+/** One direction of a connection: words arrive in the order in which they were said, whatever the path does. */
+export class Wire {
+  #last = 0
+  #under = 0
+
+  constructor(readonly clock: Clock, readonly latency: () => number) {}
+
+  say(arrive: () => void, atOnce: (call: () => void) => void = (call) => call()): void {
+    const { time } = this.clock
+    this.#last = Math.max(this.#last, time + this.latency())
+    if (this.#last <= time && !this.#under) return atOnce(arrive)
+    this.#under++
+    this.clock.after(this.#last - time, () => {
+      this.#under--
+      arrive()
+    })
+  }
+}
+
 /** Chance with a seed (mulberry32): a failing run can be had again. */
 export function chance(seed: number): () => number {
   return () => {

@@ -4,7 +4,7 @@
 // the protocol as the client uses, so that a test can hold, cut, delay and falsify any of it.
 
 import type { Env } from '../../src/api.js'
-import type { Clock } from './clock.js'
+import { type Clock, Wire } from './clock.js'
 import { type Kept, Log, sequenceOf } from './log.js'
 import { SimSocket } from './sim-socket.js'
 
@@ -48,7 +48,11 @@ export class Flowing {
   events = 0
   openedAt: number
   wroteAt: number
+  /** The server writes no more. */
   isOver = false
+  /** The reader reads no more. */
+  isGone = false
+  readonly #wire: Wire
   #held: string[] = []
   #controller!: ReadableStreamDefaultController<Uint8Array>
   readonly body: ReadableStream<Uint8Array>
@@ -56,7 +60,8 @@ export class Flowing {
 
   constructor(readonly sim: Sim, readonly name: string, readonly topics: string[], readonly asked: Asked) {
     this.openedAt = this.wroteAt = sim.clock.time
-    this.body = new ReadableStream<Uint8Array>({ start: (controller) => void (this.#controller = controller), cancel: () => this.end() })
+    this.#wire = new Wire(sim.clock, () => sim.latency)
+    this.body = new ReadableStream<Uint8Array>({ start: (controller) => void (this.#controller = controller), cancel: () => this.fail() })
     asked.signal?.addEventListener('abort', () => this.fail(asked.signal!.reason))
   }
 
@@ -88,12 +93,7 @@ export class Flowing {
   }
 
   #send(text: string): void {
-    const { latency, clock } = this.sim
-    const send = (): void => {
-      if (!this.isOver || text === '') this.#controller.enqueue(new TextEncoder().encode(text))
-    }
-    if (latency) clock.after(latency, send)
-    else send()
+    this.#wire.say(() => this.isGone || this.#controller.enqueue(new TextEncoder().encode(text)))
   }
 
   /** Ends as a server does that is done. What a path held comes now. */
@@ -102,17 +102,16 @@ export class Flowing {
     this.release()
     this.isOver = true
     this.sim.streams.delete(this)
-    try {
-      this.#controller.close()
-    } catch {
-      // Cancelled by its reader.
-    }
+    this.#wire.say(() => {
+      if (!this.isGone) this.#controller.close()
+      this.isGone = true
+    })
   }
 
   /** Breaks off. */
   fail(error: unknown = new TypeError('terminated')): void {
-    if (this.isOver) return
-    this.isOver = true
+    if (this.isGone) return
+    this.isOver = this.isGone = true
     this.sim.streams.delete(this)
     this.#controller.error(error)
   }
