@@ -262,6 +262,7 @@ function* faults(draw: () => number): Generator<(sim: Sim, live: { reconnect(): 
       (sim) => (sim.isUp ? sim.stop(Math.floor(draw() * 3000)) : sim.start()),
       (sim) => void (sim.isUp && sim.replan(sim.plan.features.map((feature) => ({ ...feature, transport: feature.history === 'none' ? feature.transport : pick(['sse', 'ws', 'poll']) })), Math.floor(draw() * 1000))),
       (_, live) => live.reconnect(),
+      (sim) => (sim.isFrozen ? sim.thaw() : (sim.isFrozen = true)),
       (sim) => (sim.latency = Math.floor(draw() * draw() * 1000)),
     ])
   }
@@ -279,6 +280,7 @@ test(`${SEEDS} random lives on a path that changes all the time: each entry once
     const topics = ['board/a', 'board/b', 'chat/a', 'slow/a']
     const counts = new Map(topics.map((topic) => [topic, 0]))
     const heards = new Map(topics.map((topic) => [topic, hear(topic, { after: 'start' })]))
+    const sent: number[] = []
     const late: [string, ReturnType<typeof hear>][] = []
     const fault = faults(draw)
     for (let step = 0; step < 60; step++) {
@@ -287,6 +289,10 @@ test(`${SEEDS} random lives on a path that changes all the time: each entry once
         if (!sim.isUp || draw() < 0.5) continue
         sim.publish(topic, counts.get(topic))
         counts.set(topic, counts.get(topic)! + 1)
+      }
+      if (draw() < 0.2) {
+        const n = sent.push(0) - 1
+        live.topic('chat/sent').send('message', n).then(() => (sent[n] = 1), () => (sent[n] = 2))
       }
       if (draw() < 0.1) {
         const topic = topics[Math.floor(draw() * topics.length)]!
@@ -297,13 +303,21 @@ test(`${SEEDS} random lives on a path that changes all the time: each entry once
     }
     if (!sim.isUp) sim.start()
     sim.holds = false
-    sim.release()
+    sim.thaw()
     sim.areSocketsBlocked = false
     sim.intercept = () => undefined
     await clock.run(90_000)
     for (const [topic, { data }] of [...heards, ...late]) assert.deepEqual(data, upTo(counts.get(topic)!), `seed ${seed}: ${topic}`)
+    // What was acknowledged is stored once, all in the order in which it was sent.
+    assert.ok(!sent.includes(0), `seed ${seed}: each send has an end`)
+    const stored = sim.log.entries.filter(({ topic }) => topic === 'chat/sent').map(({ data }) => data as number)
+    assert.deepEqual(stored, [...new Set(stored)], `seed ${seed}: sent once`)
+    assert.deepEqual(sent.flatMap((fate, n) => (fate === 1 && !stored.includes(n) ? [n] : [])), [], `seed ${seed}: acknowledged and not there`)
+    // A message that was given up may have been stored late.
+    const kept = stored.filter((n) => sent[n] === 1)
+    assert.deepEqual(kept, [...kept].sort((a, b) => a - b), `seed ${seed}: in order`)
     assert.deepEqual(errors, [], `seed ${seed}`)
-    assert.equal(live.status.state, 'open', `seed ${seed}: ${JSON.stringify(live.status)}`)
+    await clock.until(`seed ${seed}: it is open`, () => live.status.state === 'open')
     live.close()
     await clock.run(120_000)
     assert.equal(clock.waiting, 0, `seed ${seed}: no timer is left`)

@@ -107,10 +107,12 @@ export class Clock {
 export class Wire {
   #last = 0
   #under = 0
+  #held: (() => void)[] = []
 
-  constructor(readonly clock: Clock, readonly latency: () => number) {}
+  constructor(readonly clock: Clock, readonly latency: () => number, readonly isHeld: () => boolean) {}
 
   say(arrive: () => void, atOnce: (call: () => void) => void = (call) => call()): void {
+    if (this.isHeld()) return void this.#held.push(() => this.say(arrive, atOnce))
     const { time } = this.clock
     this.#last = Math.max(this.#last, time + this.latency())
     if (this.#last <= time && !this.#under) return atOnce(arrive)
@@ -119,6 +121,11 @@ export class Wire {
       this.#under--
       arrive()
     })
+  }
+
+  /** What was held goes on. */
+  release(): void {
+    this.#held.splice(0).forEach((say) => say())
   }
 }
 

@@ -19,10 +19,12 @@ export class SimSocket {
 
   constructor(readonly sim: Sim, url: string) {
     const { searchParams } = new URL(url)
-    this.#up = new Wire(sim.clock, () => sim.latency)
-    this.#down = new Wire(sim.clock, () => sim.latency)
+    const isFrozen = (): boolean => sim.isFrozen
+    this.#up = new Wire(sim.clock, () => sim.latency, isFrozen)
+    this.#down = new Wire(sim.clock, () => sim.latency, isFrozen)
+    sim.dialled.add(this)
     this.#up.say(() => {
-      if (sim.isFrozen || this.readyState !== 0) return
+      if (this.readyState !== 0) return
       const ticket = searchParams.get('ticket')
       const token = sim.useTicket(ticket)
       if (!sim.isUp || sim.areSocketsBlocked || (ticket && token === undefined)) return this.drop(1006)
@@ -39,7 +41,7 @@ export class SimSocket {
   send(data: string | Uint8Array): void {
     if (this.readyState !== 1) return
     this.#up.say(() => {
-      if (!this.sim.sockets.has(this) || this.sim.isFrozen) return
+      if (!this.sim.sockets.has(this)) return
       if (typeof data !== 'string') {
         const head = (data[0]! << 8) + data[1]! + 2
         const command = JSON.parse(new TextDecoder().decode(data.subarray(2, head)))
@@ -54,12 +56,18 @@ export class SimSocket {
     this.readyState = 3
     this.#stopBeating()
     this.sim.sockets.delete(this)
+    this.sim.dialled.delete(this)
+  }
+
+  /** The path lets go of what it held. */
+  thaw(): void {
+    this.#up.release()
+    this.#down.release()
   }
 
   // What the server does.
 
   tell(what: object): void {
-    if (this.sim.isFrozen) return
     this.#down.say(() => this.readyState === 1 && this.onmessage?.({ data: JSON.stringify(what) }), queueMicrotask)
   }
 
