@@ -172,8 +172,10 @@ export abstract class Carrier implements Carries {
     if (verdict === 'now' || !this.subs.size) return
     if (verdict === 'stop') return engine.halted(this, loss)
     const wait = this.#backoff.wait(engine.env.random(), loss.told ?? this.told)
-    this.say(engine.isOffline ? 'offline' : 'waiting', loss.message, wait)
-    await this.pause(wait)
+    // Without a network, whatever ends the wait is a sign of one.
+    const { isOffline } = engine
+    this.say(isOffline ? 'offline' : 'waiting', loss.message, isOffline ? undefined : wait)
+    await this.pause(isOffline ? 2 ** 31 - 1 : wait)
   }
 
   /** Waits, unless somebody is in a hurry. */
