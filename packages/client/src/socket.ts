@@ -63,7 +63,7 @@ export class Socket extends Carrier {
           else this.#entry(entryOfBytes(data))
         } catch (error) {
           socket.onmessage = null
-          lost(error instanceof Loss ? error : new Loss('foreign', `not Tidewire's words: ${error}`))
+          lost(error)
         }
       }
       socket.onclose = ({ code, reason }) => {

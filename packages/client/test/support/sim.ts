@@ -4,7 +4,7 @@
 // the protocol as the client uses, so that a test can hold, cut, delay and falsify any of it.
 
 import type { Env } from '../../src/api.js'
-import { type Clock, Wire } from './clock.js'
+import { type Time, Wire } from './clock.js'
 import { type Kept, Log, sequenceOf } from './log.js'
 import { SimSocket } from './sim-socket.js'
 
@@ -160,12 +160,12 @@ export class Sim {
   #epochs = 0
   #connections = 0
 
-  constructor(readonly clock: Clock) {}
+  constructor(readonly clock: Time) {}
 
-  get env(): Partial<Env> {
+  /** What is injected as `options.env`, but for the time. */
+  get env(): Pick<Env, 'fetch' | 'WebSocket'> {
     const sim = this
     return {
-      ...this.clock.env,
       fetch: ((url: string, init: RequestInit = {}) => this.#fetch(String(url), init)) as typeof fetch,
       WebSocket: class extends SimSocket {
         constructor(url: string) {
