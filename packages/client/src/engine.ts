@@ -22,6 +22,7 @@ export interface Plan {
   tag?: string
   peer?: string
   topics_per_stream_max?: number
+  page_entries_max?: number
   features: { feature: string; transport: Transport; history: string }[]
 }
 
@@ -40,11 +41,11 @@ const STATES: { [S in State]: string } = {
   closed: 'nothing',
   unauthorized: 'reconnect() tries again',
   refused: 'reconnect() tries again',
-  offline: 'an attempt when the network is back',
+  offline: 'an attempt with the network',
   waiting: 'an attempt by itself',
   connecting: 'an attempt is under way',
   open: 'nothing to do',
-  idle: 'nothing until somebody listens',
+  idle: 'nothing',
 }
 
 export class Engine {
@@ -288,7 +289,7 @@ export class Engine {
 
   async #ask(): Promise<void> {
     const plan: Plan = await this.net.json('/plan')
-    if (!Array.isArray(plan?.features)) throw new Loss('foreign', '/plan answers with no plan: is this a Tidewire server?')
+    if (!Array.isArray(plan?.features)) throw new Loss('foreign', '/plan gives no plan: is this a Tidewire server?')
     const isOther = this.plan?.peer !== plan.peer
     this.plan = plan
     for (const sub of this.subs.values()) sub.isKept = this.#isKept(sub.topic)

@@ -1,7 +1,7 @@
 // A topic's entries as a loop. Backpressure is the cursor standing still: when the loop is slow,
 // reading stops, and begins again after the last entry that waits.
 
-import type { After, Entry, EventsOptions, Off, Refusal } from './api.js'
+import type { After, Entry, EventsOptions, Off, Refusal, Seam } from './api.js'
 import type { Engine } from './engine.js'
 import { TidewireError } from './error.js'
 
@@ -33,7 +33,7 @@ export function entriesOf(engine: Engine, topic: string, { after = 'start', unti
       if (entry.event === until) return finish()
       if (waiting.length >= buffer) {
         if (!entry.id) {
-          error = { code: 'too_slow', message: `the loop is ${buffer} entries behind, and what is not kept can not be read again`, next: 'give_up' }
+          error = { code: 'too_slow', message: `the loop is ${buffer} entries behind`, next: 'give_up' }
           return finish()
         }
         pause()
@@ -43,6 +43,10 @@ export function entriesOf(engine: Engine, topic: string, { after = 'start', unti
     refused(refusal: Refusal): void {
       error = refusal
       finish()
+    },
+    // A loop can not be told of a gap in any other way.
+    seam(seam: Seam): void {
+      if (seam.continuity === 'gap') reader.refused({ code: 'gap', message: `entries may be missing: ${seam.gap.reason}`, next: 'give_up' })
     },
   }
   if (signal?.aborted) isOver = true

@@ -7,7 +7,7 @@ import type { Sub } from './sub.js'
 
 /** What is said again or too late is no order: what else is wrong, nobody knows. */
 export function inOrder(id: string, last: string | undefined): void {
-  if (last && !isAfter(id, last)) throw new Loss('foreign', `the entry ${id} came after ${last}: out of order`)
+  if (last && !isAfter(id, last)) throw new Loss('foreign', `out of order: ${id} after ${last}`)
 }
 
 /** The topics of one connection that reads them all after one place. */

@@ -9,8 +9,8 @@ import { TidewireError } from './error.js'
 import { cursorOf, isAfter } from './place.js'
 import type { Sub } from './sub.js'
 
-/** Entries in a page of catching up. */
-const PAGE = '1000'
+/** Entries in a page, as many as the server gives. */
+const most = ({ plan }: Engine): string => `${plan?.page_entries_max ?? 100}`
 
 /** Passes on a page. */
 export function take(flow: Flow, page: Json, isFirst: boolean): void {
@@ -26,7 +26,7 @@ export async function catchUp(engine: Engine, late: Sub[], signal: AbortSignal):
     const subs = new Map(late.filter((sub) => sub.place === place).map((sub) => [sub.topic, sub]))
     for (let isFirst = true, isMore = true; isMore; isFirst = false) {
       const flow = new Flow(subs)
-      const page = await pageOf(engine.net, flow.query({ limit: PAGE }), { signal })
+      const page = await pageOf(engine.net, flow.query({ limit: most(engine) }), { signal })
       take(flow, page, isFirst)
       isMore = page.more
       if (isMore) for (const sub of subs.values()) sub.moveTo(page.cursor)
@@ -43,8 +43,9 @@ export async function pageOf(net: Net, query: string, call?: Call): Promise<Json
 }
 
 /** A page as an app asks for it; once more with a new token, if the first was refused. */
-export async function history(net: Net, topic: string, { after = 'start', limit = 100, signal }: HistoryOptions = {}): Promise<Page> {
-  const query = `${new URLSearchParams({ topic, after, limit: `${limit}` })}`
+export async function history(engine: Engine, topic: string, { after = 'start', limit, signal }: HistoryOptions = {}): Promise<Page> {
+  const { net } = engine
+  const query = `${new URLSearchParams({ topic, after, limit: limit === undefined ? most(engine) : `${limit}` })}`
   try {
     const { entries, cursor, more, continuity, gap } = await pageOf(net, query, { signal }).catch((error: Loss) => {
       if (error.next !== 'refresh_token' || !net.forget()) throw error

@@ -58,7 +58,7 @@ export class Stream extends Carrier {
     const query = flow.query({ connection, ...(isEarly && { beats: 'early' }) })
     try {
       const response = await net.stream(`/sse?${query}`, { signal, ms: connectMs, headers: { Accept: 'text/event-stream' } })
-      if (response.status === 204) throw new Loss('stopped', 'the server asked us to stop', 'give_up')
+      if (response.status === 204) throw new Loss('stopped', 'stopped by the server', 'give_up')
       let count = 0
       const hear = (frame: Frame): void => {
         signal.throwIfAborted()
@@ -131,7 +131,7 @@ export class Stream extends Carrier {
       return this.end(new Loss('silent', 'the server writes and nothing arrives: a dead connection'))
     }
     this.#stoodStill = false
-    const why = by === 'canary' ? 'what is sent apart arrives at once' : 'the server writes and nothing arrives'
+    const why = by === 'canary' ? 'what is sent apart comes at once' : 'the server writes and nothing arrives'
     void this.engine.upkeep().then((upkeep) => upkeep.shut(this, 'buffered', by, why))
     this.end(new Loss('buffered', `the path holds streams back: ${why}`))
   }

@@ -152,7 +152,7 @@ export class Upkeep {
   }
 
   history(topic: string, options?: HistoryOptions): Promise<Page> {
-    return history(this.engine.net, topic, options)
+    return history(this.engine, topic, options)
   }
 
   /** What `explain()` gives. */
