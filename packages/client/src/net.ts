@@ -23,6 +23,8 @@ export type Json = any
 
 export const unreachable = (error: unknown): Loss => new Loss('unreachable', `cannot reach the server: ${error}`)
 
+export const foreign = (error: unknown): Loss => new Loss('foreign', `not Tidewire's words: ${error}`)
+
 export interface Call {
   method?: string
   body?: BodyInit

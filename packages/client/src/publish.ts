@@ -3,7 +3,7 @@
 // Invariant: what was sent to a topic first is stored first. On one socket messages fly together;
 // everything else waits until the one before is settled.
 
-import type { SendOptions, Sent } from './api.js'
+import type { Off, SendOptions, Sent } from './api.js'
 import { Backoff } from './backoff.js'
 import type { Engine } from './engine.js'
 import { Loss } from './net.js'
@@ -30,6 +30,7 @@ export function publish(engine: Engine, topic: string, event: string, data: unkn
   const end = env.now() + PUBLISH_MOST
   let loss = new Loss('unreachable', `no answer within ${PUBLISH_MOST} ms`, 'retry')
   const stop = env.after(PUBLISH_MOST, () => abort.abort(loss))
+  let pause: Off | undefined
   signal?.addEventListener('abort', give)
   ends.add(give)
 
@@ -77,13 +78,14 @@ export function publish(engine: Engine, topic: string, event: string, data: unkn
         }
         const wait = backoff.wait(env.random(), loss.told)
         if (env.now() + wait > end) throw loss
-        await new Promise<void>((done) => abort.signal.addEventListener('abort', env.after(wait, done)))
+        await new Promise<void>((done) => (pause = env.after(wait, done)))
       }
     }
   }
   if (engine.isClosed || signal?.aborted) give()
   const settled = Promise.race([over, work()]).finally(() => {
     stop()
+    pause?.()
     ends.delete(give)
     signal?.removeEventListener('abort', give)
     abort.abort()

@@ -6,7 +6,7 @@ import { dataOf } from './entry.js'
 import { Flow, part } from './flow.js'
 import type { Sub } from './sub.js'
 import type { Observer } from './upkeep.js'
-import { lossOf, Loss } from './net.js'
+import { lossOf, Loss, unreachable } from './net.js'
 import { type Frame, parser } from './parser.js'
 
 /** Topics that nobody reads any more leave the stream after so long, in ms. */
@@ -21,7 +21,7 @@ export async function read(response: Response, hear: (frame: Frame) => void, pie
   const reader = response.body!.getReader()
   const decoder = new TextDecoder()
   const feed = parser(hear, FRAME_MOST)
-  for (let part; !(part = await reader.read()).done; ) {
+  for (let part; !(part = await reader.read().catch((error: unknown) => { throw unreachable(error) })).done; ) {
     feed(decoder.decode(part.value, { stream: true }))
     piece?.()
   }
@@ -104,8 +104,8 @@ export class Stream extends Carrier {
   #hear({ event, data, id, topic, encoding, retry }: Frame, flow: Flow, count: number): void {
     if (retry !== undefined) this.told = { ms: retry }
     const kind = event.replace(/^tidewire\./, '')
+    if (!this.isOpen && !/^(hello|bye)$/.test(kind)) throw new Loss('foreign', 'an event came before the greeting')
     if (kind === event) {
-      if (!this.isOpen) throw new Loss('foreign', 'an event came before the greeting')
       this.heard(true)
       const entry: Entry = { topic: topic ?? '', event, ...(id && { id }), data: dataOf(encoding ? data : JSON.parse(data), encoding) }
       return flow.entry(entry)

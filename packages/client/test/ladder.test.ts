@@ -63,7 +63,7 @@ test('1.4 s of round trip: no false alarm, for half an hour, on every rung', asy
   for (const topic of ['board/a', 'chat/a', 'slow/a']) {
     const { clock, sim, live, hear, states } = world({}, (sim) => (sim.latency = 700))
     const heard = hear(topic)
-    await clock.until('it is open', () => live.status.state === 'open', 15_000)
+    await clock.until('it flows', () => heard.seams.length, 15_000)
     const told = states.length
     for (const n of upTo(30)) {
       sim.publish(topic, n)
@@ -79,8 +79,8 @@ test('1.4 s of round trip: no false alarm, for half an hour, on every rung', asy
 test('sockets that are refused: the stream, at once where it is planned, soon where it is not', async () => {
   const { clock, sim, live, hear } = world({}, (sim) => (sim.areSocketsBlocked = true))
   const [board, chat] = [hear('board/a'), hear('chat/a')]
-  await clock.until('all is open', () => live.status.state === 'open', 10_000)
-  assert.deepEqual([live.status.transport, live.status.degradedFrom], ['sse', 'ws'])
+  await clock.until('all flows', () => chat.seams.length, 10_000)
+  assert.deepEqual([live.status.state, live.status.transport, live.status.degradedFrom], ['open', 'sse', 'ws'])
   sim.publish('board/a', 1)
   sim.publish('chat/a', 2)
   await clock.run(100)
@@ -90,15 +90,17 @@ test('sockets that are refused: the stream, at once where it is planned, soon wh
 })
 
 test('sockets that hang: given up after about a second where nobody knows yet whether they pass', async () => {
-  const { clock, sim, live, hear } = world({}, (sim) => {
-    sim.env.WebSocket
-  })
-  // The handshake is swallowed.
-  Object.defineProperty(sim, 'sockets', { value: { add: () => undefined, delete: () => undefined, size: 0, [Symbol.iterator]: () => [][Symbol.iterator]() } })
-  sim.hello = () => ({ connection: 'c', protocol: 1, beat_ms: 20_000, retry_ms: 1500 })
+  class Hanging {
+    close(): void {}
+  }
+  const { clock, sim, live, hear } = world({ env: { WebSocket: Hanging as unknown as typeof WebSocket } })
   const heard = hear('chat/a')
-  await clock.run(20_000)
-  assert.ok(heard.seams.length >= 1, 'it flows somewhere')
+  const begun = clock.time
+  await clock.until('it flows', () => heard.seams.length)
+  assert.ok(clock.time - begun < 3500, `${clock.time - begun} ms`)
+  sim.publish('chat/a', 1)
+  await clock.run(100)
+  assert.deepEqual([heard.data, live.status.transport], [[1], 'sse'])
   live.close()
 })
 
@@ -173,7 +175,7 @@ test('another plan moves topics where they are, with no lost and no repeated ent
   const topics = ['board/a', 'chat/a', 'slow/a']
   const heards = topics.map((topic) => hear(topic))
   await clock.run(2000)
-  const [board, chat, slow] = sim.plan.features
+  const [chat, board, slow] = sim.plan.features
   const plans = [
     [{ ...board!, transport: 'ws' as const }, { ...chat!, transport: 'sse' as const }, { ...slow!, transport: 'sse' as const }],
     [{ ...board!, transport: 'poll' as const }, { ...chat!, transport: 'poll' as const }, { ...slow!, transport: 'ws' as const }],
@@ -243,10 +245,10 @@ test('more topics than a stream has room for: the rest on the socket', async () 
 
 // Everything at once, at random: the seed is the bug report.
 
-function* faults(draw: () => number): Generator<(sim: Sim, live: { reconnect(): void }) => void> {
+function* faults(draw: () => number): Generator<(sim: Sim, live: { reconnect(): void }) => unknown> {
   const pick = <T>(all: T[]): T => all[Math.floor(draw() * all.length)]!
   for (;;) {
-    yield pick<(sim: Sim, live: { reconnect(): void }) => void>([
+    yield pick<(sim: Sim, live: { reconnect(): void }) => unknown>([
       (sim) => [...sim.streams].forEach((stream) => stream.fail()),
       (sim) => [...sim.streams].forEach((stream) => stream.end()),
       (sim) => [...sim.sockets].forEach((socket) => socket.drop(1006)),
@@ -258,8 +260,9 @@ function* faults(draw: () => number): Generator<(sim: Sim, live: { reconnect(): 
       (sim) => (sim.intercept = draw() < 0.5 ? () => undefined : ({ path }) => (path === '/sse' && draw() < 0.7 ? html(502) : undefined)),
       (sim) => (sim.isUp ? sim.kill() : sim.start()),
       (sim) => (sim.isUp ? sim.stop(Math.floor(draw() * 3000)) : sim.start()),
-      (sim) => sim.isUp && sim.replan(sim.plan.features.map((feature) => ({ ...feature, transport: feature.history === 'none' ? feature.transport : pick(['sse', 'ws', 'poll']) })), Math.floor(draw() * 1000)),
+      (sim) => void (sim.isUp && sim.replan(sim.plan.features.map((feature) => ({ ...feature, transport: feature.history === 'none' ? feature.transport : pick(['sse', 'ws', 'poll']) })), Math.floor(draw() * 1000))),
       (_, live) => live.reconnect(),
+      (sim) => (sim.isFrozen ? sim.thaw() : (sim.isFrozen = true)),
       (sim) => (sim.latency = Math.floor(draw() * draw() * 1000)),
     ])
   }
@@ -267,13 +270,17 @@ function* faults(draw: () => number): Generator<(sim: Sim, live: { reconnect(): 
 
 const SEEDS = +(process.env['TIDEWIRE_SEEDS'] ?? 40)
 
+// A failing seed alone: TIDEWIRE_SEED=16.
+const FIRST = +(process.env['TIDEWIRE_SEED'] ?? 1)
+
 test(`${SEEDS} random lives on a path that changes all the time: each entry once, in order, on every topic`, async () => {
-  for (let seed = 1; seed <= SEEDS; seed++) {
+  for (let seed = FIRST; seed < FIRST + SEEDS; seed++) {
     const draw = chance(seed)
     const { clock, sim, live, hear, errors } = world({}, (_, clock) => (clock.draw = draw))
     const topics = ['board/a', 'board/b', 'chat/a', 'slow/a']
     const counts = new Map(topics.map((topic) => [topic, 0]))
     const heards = new Map(topics.map((topic) => [topic, hear(topic, { after: 'start' })]))
+    const sent: number[] = []
     const late: [string, ReturnType<typeof hear>][] = []
     const fault = faults(draw)
     for (let step = 0; step < 60; step++) {
@@ -282,6 +289,10 @@ test(`${SEEDS} random lives on a path that changes all the time: each entry once
         if (!sim.isUp || draw() < 0.5) continue
         sim.publish(topic, counts.get(topic))
         counts.set(topic, counts.get(topic)! + 1)
+      }
+      if (draw() < 0.2) {
+        const n = sent.push(0) - 1
+        live.topic('chat/sent').send('message', n).then(() => (sent[n] = 1), () => (sent[n] = 2))
       }
       if (draw() < 0.1) {
         const topic = topics[Math.floor(draw() * topics.length)]!
@@ -292,13 +303,21 @@ test(`${SEEDS} random lives on a path that changes all the time: each entry once
     }
     if (!sim.isUp) sim.start()
     sim.holds = false
-    sim.release()
+    sim.thaw()
     sim.areSocketsBlocked = false
     sim.intercept = () => undefined
     await clock.run(90_000)
     for (const [topic, { data }] of [...heards, ...late]) assert.deepEqual(data, upTo(counts.get(topic)!), `seed ${seed}: ${topic}`)
+    // What was acknowledged is stored once, all in the order in which it was sent.
+    assert.ok(!sent.includes(0), `seed ${seed}: each send has an end`)
+    const stored = sim.log.entries.filter(({ topic }) => topic === 'chat/sent').map(({ data }) => data as number)
+    assert.deepEqual(stored, [...new Set(stored)], `seed ${seed}: sent once`)
+    assert.deepEqual(sent.flatMap((fate, n) => (fate === 1 && !stored.includes(n) ? [n] : [])), [], `seed ${seed}: acknowledged and not there`)
+    // A message that was given up may have been stored late.
+    const kept = stored.filter((n) => sent[n] === 1)
+    assert.deepEqual(kept, [...kept].sort((a, b) => a - b), `seed ${seed}: in order`)
     assert.deepEqual(errors, [], `seed ${seed}`)
-    assert.equal(live.status.state, 'open', `seed ${seed}: ${JSON.stringify(live.status)}`)
+    await clock.until(`seed ${seed}: it is open`, () => live.status.state === 'open')
     live.close()
     await clock.run(120_000)
     assert.equal(clock.waiting, 0, `seed ${seed}: no timer is left`)

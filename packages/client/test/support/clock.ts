@@ -19,7 +19,24 @@ interface Timer {
 const TURNS = 3
 const TURNS_MOST = 20
 
-export class Clock {
+/** Time as a server sees it. */
+export interface Time {
+  readonly time: number
+  after(ms: number, call: () => void): () => void
+}
+
+/** The time that everybody has. What waits does not keep a test from ending. */
+export const realTime: Time = {
+  get time() {
+    return Date.now()
+  },
+  after(ms, call) {
+    const timer = setTimeout(call, ms).unref()
+    return () => clearTimeout(timer)
+  },
+}
+
+export class Clock implements Time {
   time = Date.UTC(2026, 0, 1)
   /** What `random` gives, or where it comes from. */
   draw: () => number = () => 0.5
@@ -100,6 +117,32 @@ export class Clock {
     if (!next || next.at > end) return undefined
     this.#timers = this.#timers.filter((timer) => timer !== next)
     return next
+  }
+}
+
+/** One direction of a connection: words arrive in the order in which they were said, whatever the path does. */
+export class Wire {
+  #last = 0
+  #under = 0
+  #held: (() => void)[] = []
+
+  constructor(readonly clock: Time, readonly latency: () => number, readonly isHeld: () => boolean) {}
+
+  say(arrive: () => void, atOnce: (call: () => void) => void = (call) => call()): void {
+    if (this.isHeld()) return void this.#held.push(() => this.say(arrive, atOnce))
+    const { time } = this.clock
+    this.#last = Math.max(this.#last, time + this.latency())
+    if (this.#last <= time && !this.#under) return atOnce(arrive)
+    this.#under++
+    this.clock.after(this.#last - time, () => {
+      this.#under--
+      arrive()
+    })
+  }
+
+  /** What was held goes on. */
+  release(): void {
+    this.#held.splice(0).forEach((say) => say())
   }
 }
 

@@ -4,7 +4,7 @@
 // the protocol as the client uses, so that a test can hold, cut, delay and falsify any of it.
 
 import type { Env } from '../../src/api.js'
-import type { Clock } from './clock.js'
+import { type Time, Wire } from './clock.js'
 import { type Kept, Log, sequenceOf } from './log.js'
 import { SimSocket } from './sim-socket.js'
 
@@ -48,15 +48,20 @@ export class Flowing {
   events = 0
   openedAt: number
   wroteAt: number
+  /** The server writes no more. */
   isOver = false
-  #held: string[] = []
+  /** The reader reads no more. */
+  isGone = false
+  readonly #wire: Wire
   #controller!: ReadableStreamDefaultController<Uint8Array>
   readonly body: ReadableStream<Uint8Array>
   place = 0
 
   constructor(readonly sim: Sim, readonly name: string, readonly topics: string[], readonly asked: Asked) {
     this.openedAt = this.wroteAt = sim.clock.time
-    this.body = new ReadableStream<Uint8Array>({ start: (controller) => void (this.#controller = controller), cancel: () => this.end() })
+    sim.reading.add(this)
+    this.#wire = new Wire(sim.clock, () => sim.latency, () => sim.isFrozen || sim.holds)
+    this.body = new ReadableStream<Uint8Array>({ start: (controller) => void (this.#controller = controller), cancel: () => this.fail() })
     asked.signal?.addEventListener('abort', () => this.fail(asked.signal!.reason))
   }
 
@@ -75,45 +80,38 @@ export class Flowing {
     this.write(event === 'message' ? undefined : event, encoding ? data : JSON.stringify(data), { encoding, topic, id })
   }
 
-  /** Writes text as it is. */
+  /** Writes text as it is. A path that holds streams back keeps it. */
   raw(text: string): void {
-    if (this.isOver) return
-    if (this.sim.holds || this.sim.isFrozen) return void this.#held.push(text)
-    this.#send(text)
+    if (!this.isOver) this.#wire.say(() => this.isGone || this.#controller.enqueue(new TextEncoder().encode(text)))
   }
 
   release(): void {
-    const held = this.#held.splice(0).join('')
-    if (held && !this.isOver) this.#send(held)
-  }
-
-  #send(text: string): void {
-    const { latency, clock } = this.sim
-    const send = (): void => {
-      if (!this.isOver || text === '') this.#controller.enqueue(new TextEncoder().encode(text))
-    }
-    if (latency) clock.after(latency, send)
-    else send()
+    this.#wire.release()
   }
 
   /** Ends as a server does that is done. What a path held comes now. */
   end(): void {
     if (this.isOver) return
-    this.release()
     this.isOver = true
     this.sim.streams.delete(this)
-    try {
-      this.#controller.close()
-    } catch {
-      // Cancelled by its reader.
-    }
+    // What ends is let go by any path.
+    const { holds } = this.sim
+    this.sim.holds = false
+    this.release()
+    this.#wire.say(() => {
+      if (!this.isGone) this.#controller.close()
+      this.isGone = true
+      this.sim.reading.delete(this)
+    })
+    this.sim.holds = holds
   }
 
   /** Breaks off. */
   fail(error: unknown = new TypeError('terminated')): void {
-    if (this.isOver) return
-    this.isOver = true
+    if (this.isGone) return
+    this.isOver = this.isGone = true
     this.sim.streams.delete(this)
+    this.sim.reading.delete(this)
     this.#controller.error(error)
   }
 }
@@ -133,6 +131,10 @@ export class Sim {
   readonly asked: Asked[] = []
   readonly streams = new Set<Flowing>()
   readonly sockets = new Set<SimSocket>()
+  /** Sockets that a client has, or waits for. */
+  readonly dialled = new Set<SimSocket>()
+  /** Streams that a client reads, or waits for. */
+  readonly reading = new Set<Flowing>()
   /** Every message that a socket sent. */
   readonly said: { at: number; text: string }[] = []
   intercept: Intercept = () => undefined
@@ -158,12 +160,12 @@ export class Sim {
   #epochs = 0
   #connections = 0
 
-  constructor(readonly clock: Clock) {}
+  constructor(readonly clock: Time) {}
 
-  get env(): Partial<Env> {
+  /** What is injected as `options.env`, but for the time. */
+  get env(): Pick<Env, 'fetch' | 'WebSocket'> {
     const sim = this
     return {
-      ...this.clock.env,
       fetch: ((url: string, init: RequestInit = {}) => this.#fetch(String(url), init)) as typeof fetch,
       WebSocket: class extends SimSocket {
         constructor(url: string) {
@@ -231,12 +233,14 @@ export class Sim {
   }
 
   release(): void {
-    for (const stream of this.streams) stream.release()
+    for (const stream of this.reading) stream.release()
   }
 
+  /** The path lets everything through again, what it held first. */
   thaw(): void {
     this.isFrozen = false
     this.release()
+    for (const socket of this.dialled) socket.thaw()
   }
 
   hello(): { connection: string; protocol: 1; beat_ms: number; retry_ms: number; plan?: string } {
