@@ -58,8 +58,10 @@ export class Observer {
     const { env } = this.engine
     const asked = env.now()
     if (!(await this.look(CHECK, '?beat=now'))) return false
-    const left = CHECK - (env.now() - asked)
-    return this.stream.heardAt > asked || new Promise((done) => env.after(left, () => done(this.stream.heardAt > asked)))
+    return new Promise((done) => {
+      const stop = env.after(CHECK - (env.now() - asked), () => done(this.stream.heardAt >= asked))
+      this.signal.addEventListener('abort', () => (stop(), done(true)))
+    })
   }
 
   /** Asks the server what it wrote. True if it knows the stream. */
