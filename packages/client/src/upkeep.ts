@@ -58,6 +58,7 @@ export class Observer {
     const { env } = this.engine
     const asked = env.now()
     if (!(await this.look(CHECK, '?beat=now'))) return false
+    if (this.signal.aborted) return true
     return new Promise((done) => {
       const stop = env.after(CHECK - (env.now() - asked), () => done(this.stream.heardAt >= asked))
       this.signal.addEventListener('abort', () => (stop(), done(true)))
