@@ -44,13 +44,13 @@ for (const name of CHOSEN) if (!BROWSERS[name]) throw new Error(`TIDEWIRE_BROWSE
 // A driver that waits for a browser may wait for ever.
 const TEST_MS_MAX = 90_000
 
-/** One test in each browser. `except: { firefox: 'why' }` leaves one out and says so. The body gets
- *  the test and a `Browser`. */
+/** One test in each browser. `except: { firefox: 'why' }` leaves one out and says so; `todo: { firefox:
+ *  'why' }` runs it there and forgives it. The body gets the test and a `Browser`. */
 export function inBrowsers(title, ...rest) {
   const body = rest.pop()
-  const [{ except = {}, ...options } = {}] = rest
+  const [{ except = {}, todo = {} } = {}] = rest
   for (const name of CHOSEN) {
-    test(`${title} [${name}]`, { skip: except[name] ?? false, timeout: TEST_MS_MAX, ...options }, async (t) => body(t, new Browser(t, name, await launched(name))))
+    test(`${title} [${name}]`, { skip: except[name] ?? false, todo: todo[name] ?? false, timeout: TEST_MS_MAX }, async (t) => body(t, new Browser(t, name, await launched(name))))
   }
 }
 

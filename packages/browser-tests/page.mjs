@@ -49,7 +49,8 @@ export async function live(page, url, topics, options = {}) {
     const client = window.tidewire.connect(url, options)
     const heard = { statuses: [], errors: [], topics: {} }
     Object.assign(window, { client, heard })
-    client.on('status', (status) => heard.statuses.push({ at: performance.now(), ...status }))
+    const attached = () => Object.keys(heard.topics).filter((name) => heard.topics[name].seams.length > 0)
+    client.on('status', (status) => heard.statuses.push({ ...status, attached: attached() }))
     client.on('error', (error) => heard.errors.push(String(error)))
     window.listen = (name, options) => {
       const said = { entries: [], seams: [], refused: [] }
@@ -66,15 +67,16 @@ export async function live(page, url, topics, options = {}) {
 
 /** What a topic has heard in a page so far: `entries`, `seams`, `refused`. */
 export const heard = (page, topic) => page.evaluate((topic) => window.heard.topics[topic], topic)
-export const status = (page) => page.evaluate(() => window.client.status)
+/** Each status that was told, with the topics that were attached by then. */
 export const statuses = (page) => page.evaluate(() => window.heard.statuses)
+export const status = (page) => page.evaluate(() => window.client.status)
 /** Adds to an error what the client knows of itself. */
 export async function explained(t, page, work) {
   try {
     return await work()
   } catch (error) {
-    const report = await within('the client explains', page.evaluate(() => window.client.explain()), 5_000).catch(({ message }) => message)
-    t.diagnostic(JSON.stringify(report, null, 1))
+    const report = await within('the client explains', page.evaluate(async () => ({ ...await window.client.explain(), plan: undefined })), 5_000).catch(({ message }) => message)
+    t.diagnostic(JSON.stringify(report))
     throw error
   }
 }

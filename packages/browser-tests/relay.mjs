@@ -31,6 +31,13 @@ export class Line {
   }
 }
 
+/** Resets a connection at once. `resetAndDestroy` ends it first: bytes that nobody takes hold that up,
+ *  and when the other side resets meanwhile, Node loses the socket and never closes it. */
+function reset(socket) {
+  if (!socket.connecting && !socket.writableEnded) socket.resetAndClosing = true
+  socket.destroy()
+}
+
 /** Bytes in one direction, from one socket to the other. */
 class Flow {
   #from
@@ -79,7 +86,7 @@ class Flow {
       }
       this.#waiting.shift()
       if (what === END) this.#to.end()
-      else if (what === RESET) this.#to.resetAndDestroy()
+      else if (what === RESET) reset(this.#to)
       else {
         this.#waitingBytes -= what.length
         this.bytes += what.length
@@ -142,8 +149,8 @@ class Connection {
   }
 
   cut() {
-    this.#client.resetAndDestroy()
-    this.#server.resetAndDestroy()
+    reset(this.#client)
+    reset(this.#server)
   }
 }
 
@@ -181,7 +188,7 @@ export class Relay {
   /** Resets every connection, on both sides. New ones are served. */
   cut() {
     for (const connection of this.#connections) connection.cut()
-    for (const socket of this.#unserved) socket.resetAndDestroy()
+    for (const socket of this.#unserved) reset(socket)
   }
 
   /** The network goes dead without a word: nothing is read, written or closed, an end is not passed
@@ -199,10 +206,10 @@ export class Relay {
     this.#pump()
   }
 
-  /** As a router does that has lost its table: the open connections are dead from now on without a
+  /** As a router does that has lost its table: these connections are dead from now on without a
    *  word, for both sides. New ones are served. */
-  forget() {
-    for (const connection of this.#connections) connection.forget()
+  forget(connections = this.#connections) {
+    for (const connection of connections) connection.forget()
   }
 
   /** New connections are refused; the open ones stay. */

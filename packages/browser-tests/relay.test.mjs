@@ -126,6 +126,37 @@ test('cut: both sides are reset, and the next connection is served', async (t) =
   assert.equal(relay.accepted, 2)
 })
 
+test('cut in every state: half closed, being closed, with bytes that nobody takes', async (t) => {
+  const server = await listen(t, (socket) => socket.once('data', (data) => {
+    if (data.toString() === 'pour') while (socket.write(Buffer.alloc(64 * 1024)));
+    else socket.resume()
+  }))
+  const relay = await Relay.start(t, server)
+  const [half, closing, full] = [dial(t, relay.port), dial(t, relay.port), dial(t, relay.port)]
+  half.end('half')
+  full.pause()
+  full.write('pour')
+  await until('it pours', () => relay.connections.some(({ bytesDown }) => bytesDown > 100_000))
+  await until('the half is passed on', () => relay.connections.some(({ bytesUp }) => bytesUp === 4))
+  closing.end('c')
+  await until('it is on its way', () => relay.connections.some(({ bytesUp }) => bytesUp === 1))
+  relay.cut()
+  await until('all are gone', () => relay.connections.length === 0)
+})
+
+test('cut while the other side resets: no socket is left behind, which would keep the process alive', async (t) => {
+  const sockets = () => process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length
+  await until('those of other tests are gone', () => sockets() === 0)
+  const server = await listen(t, (socket) => socket.resume())
+  const relay = await Relay.start(t, server)
+  const clients = Array.from({ length: 20 }, () => dial(t, relay.port))
+  for (const client of clients) client.write('x')
+  await until('all are served', () => relay.connections.filter(({ bytesUp }) => bytesUp === 1).length === clients.length)
+  for (const client of clients) client.destroy()
+  relay.cut()
+  await until('nothing is left', () => sockets() === 0, 5_000)
+})
+
 test('refused, and taken again on the same port; what is open stays', async (t) => {
   const server = await listen(t, (socket) => socket.pipe(socket))
   const relay = await Relay.start(t, server)

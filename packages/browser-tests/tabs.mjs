@@ -75,7 +75,8 @@ export async function prefer(page, { dark = false, lessMotion = false }) {
 /** Stops the page in its tracks: it keeps what it holds and does nothing. Gives what wakes it.
  *
  *  Chromium freezes it as it does with tabs that nobody has looked at for long: `freeze` and
- *  `resume` are told. Firefox has no such thing, so its process is stopped, which is what a phone
+ *  `resume` are told; timers, streams and sockets stand still, but a `BroadcastChannel` is heard and
+ *  answered. Firefox has no such thing, so its process is stopped, which is what a phone
  *  does: the page is told nothing, and does not answer the driver either. */
 export async function freeze(t, page) {
   if (browserOf(page) === 'chromium') {

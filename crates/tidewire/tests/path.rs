@@ -374,6 +374,24 @@ async fn early_beats_come_at_their_times() {
     }
 }
 
+/// A client that was away asks for a sign of life, on the stream itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_beats_when_it_is_asked_to() {
+    for way in Way::all().await {
+        let (mut stream, _) = way.open("topic=chat/a&connection=x2345678").await;
+        for _ in 0..2 {
+            assert!(way.path("x2345678?beat=now").await.is_some(), "{}", way.name);
+            let heard = timeout(PATIENCE, stream.next()).await.expect("in time").unwrap();
+            assert_eq!(heard.event, "tidewire.beat", "{}", way.name);
+        }
+        way.has_written("x2345678", 3).await;
+        let url = format!("{}v1/path/x2345678?beat=soon", way.url);
+        let refused = way.client.get(url).send().await.unwrap();
+        assert_eq!(refused.status(), 400, "{}", way.name);
+        assert_eq!(way.path("nobody-7?beat=now").await, None, "{}", way.name);
+    }
+}
+
 /// A stream on a connection whose kernel takes little.
 struct Narrow {
     io: TcpStream,

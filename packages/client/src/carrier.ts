@@ -23,7 +23,7 @@ export abstract class Carrier implements Carries {
   status: Omit<Status, 'next'> = { state: 'idle', why: 'nobody listens' }
   protected beat = 20_000
   protected told: Told | undefined
-  protected heardAt = 0
+  heardAt = 0
   #backoff = new Backoff()
   #abort: AbortController | undefined
   #openedAt: number | undefined

@@ -2,7 +2,6 @@
 
 import type { Contract, Entry, Env, EventsOf, EventsOptions, Live, Meta, Off, Options, Refusal, Seam, Status, Topic, TopicOf, TopicOptions } from './api.js'
 import { Engine } from './engine.js'
-import { entriesOf } from './events.js'
 
 /** What a listener may be; `on` says which one hears what. */
 type Listener = (data: never, meta: never) => void
@@ -88,7 +87,21 @@ function topicOf(engine: Engine, name: string, { after = 'now', load }: TopicOpt
       }
     },
     send: async (event, data, options) => (await engine.talk()).publish(engine, name, event, data, options),
-    events: (options?: EventsOptions) => entriesOf(engine, name, options),
+    events(options?: EventsOptions): AsyncIterableIterator<Entry> {
+      let entries: Promise<AsyncIterableIterator<Entry>> | undefined
+      const loop = (): Promise<AsyncIterableIterator<Entry>> => {
+        entries ??= engine.talk().then(({ entriesOf }) => entriesOf(engine, name, options))
+        entries.catch(() => (entries = undefined))
+        return entries
+      }
+      return {
+        [Symbol.asyncIterator]() {
+          return this
+        },
+        next: async () => (await loop()).next(),
+        return: async () => (await loop()).return!(),
+      }
+    },
     history: async (options) => (await engine.upkeep()).history(name, options),
   }
 }

@@ -136,6 +136,6 @@ export class Stream extends Carrier {
   }
 
   protected override check(): Promise<boolean> {
-    return this.#observer?.look() ?? Promise.resolve(true)
+    return this.#observer?.check() ?? Promise.resolve(true)
   }
 }

@@ -25,6 +25,9 @@ async function canary(net: Net, gap: number, signal?: AbortSignal): Promise<numb
   }
 }
 
+/** How long a stream that is looked at has to be heard, in ms. */
+const CHECK = 2000
+
 /** Watches one stream: sends what the judge asks for, and obeys it. */
 export class Observer {
   readonly #judge: Judge
@@ -49,13 +52,25 @@ export class Observer {
     else this.#judge.piece(at)
   }
 
+  /** Does anything still come through? The stream is asked to beat. */
+  async check(): Promise<boolean> {
+    const { env } = this.engine
+    const asked = env.now()
+    if (!(await this.look(CHECK, '?beat=now'))) return false
+    if (this.signal.aborted) return true
+    return new Promise((done) => {
+      const stop = env.after(CHECK - (env.now() - asked), () => done(this.stream.heardAt >= asked))
+      this.signal.addEventListener('abort', () => (stop(), done(true)))
+    })
+  }
+
   /** Asks the server what it wrote. True if it knows the stream. */
-  async look(ms = 2000): Promise<boolean> {
+  async look(ms: number, wish = ''): Promise<boolean> {
     const { engine, signal } = this
     this.#isAsking = true
     const sent = this.#since()
     const failed = (error: Loss): Answer => (error.code === 'not_found' ? 'not_found' : 'failed')
-    const answer: Answer = await engine.net.json(`/path/${this.name}`, { signal, ms }).catch(failed)
+    const answer: Answer = await engine.net.json(`/path/${this.name}${wish}`, { signal, ms }).catch(failed)
     this.#isAsking = false
     if (signal.aborted) return true
     this.#judge.answered(this.#since(), this.#since() - sent, answer)

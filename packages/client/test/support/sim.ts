@@ -313,6 +313,7 @@ export class Sim {
     if (path === '/path' && this.hasPath) return new Response(null, { status: 204 })
     if (path.startsWith('/path/') && this.hasPath) {
       const stream = [...this.streams].find(({ name }) => `/path/${name}` === path)
+      if (query.get('beat') === 'now') stream?.write('tidewire.beat', { beat: true, ...(this.log.newest > 0 && { at: this.log.cursorAt(this.log.newest) }) })
       const { time } = this.clock
       return stream ? json({ connection: stream.name, events: stream.events, open_ms: time - stream.openedAt, quiet_ms: time - stream.wroteAt, blocked: false }) : refusal(404, 'not_found')
     }
