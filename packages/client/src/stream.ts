@@ -1,8 +1,8 @@
 // The event stream: read with `fetch`, and watched, because a path may hold it back without a word.
 
-import type { Entry, Off } from './api.js'
+import type { Off } from './api.js'
 import { Carrier } from './carrier.js'
-import { dataOf } from './entry.js'
+import { entryOf } from './entry.js'
 import { Flow, part } from './flow.js'
 import type { Sub } from './sub.js'
 import type { Observer } from './upkeep.js'
@@ -109,8 +109,7 @@ export class Stream extends Carrier {
     if (!this.isOpen && !/^(hello|bye)$/.test(kind)) throw new Loss('foreign', 'an event came before the greeting')
     if (kind === event) {
       this.heard(true)
-      const entry: Entry = { topic: topic ?? '', event, ...(id && { id }), data: dataOf(encoding ? data : JSON.parse(data), encoding) }
-      return flow.entry(entry)
+      return flow.entry(entryOf({ topic, event, id, encoding, data: encoding ? data : JSON.parse(data) }))
     }
     const said = JSON.parse(data)
     if (kind === 'hello') {

@@ -18,8 +18,7 @@ async function canary(net: Net, gap: number, signal?: AbortSignal): Promise<numb
   const begun = env.now()
   const times: number[] = []
   try {
-    const response = await net.stream(`/canary?gap=${gap}`, { signal, ms: 10_000 })
-    await read(response, (frame) => frame.event === 'tidewire.canary' && times.push(env.now() - begun))
+    await net.stream(`/canary?gap=${gap}`, { signal }, (response) => read(response, (frame) => frame.event === 'tidewire.canary' && times.push(env.now() - begun)))
     return times
   } catch {
     return []

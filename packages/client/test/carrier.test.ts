@@ -85,6 +85,16 @@ for (const [door, topic] of DOORS) {
     live.close()
   })
 
+  test(`${door}: a server that beats more often is missed sooner`, { skip: door === 'poll' && 'a poll has no beats' }, async () => {
+    const { clock, sim, live, hear } = world({}, (sim) => (sim.beatMs = 2000))
+    hear(topic)
+    await clock.run(30_000)
+    sim.isFrozen = true
+    await clock.run(8000)
+    assert.notEqual(live.status.state, 'open')
+    live.close()
+  })
+
   test(`${door}: a quiet connection is no lost one: two hours without an entry, nothing is opened anew`, async () => {
     const { clock, sim, live, hear, states } = world()
     const heard = hear(topic)
