@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := menu
 .NOTPARALLEL:
-.PHONY: menu dev test build lint fmt clippy unit tasks doc arrows guard guard-update packages browser proxies deny audit bench-peers needs clean
+.PHONY: menu dev test build lint fmt clippy unit tasks doc arrows guard guard-update packages browser proxies proxies-browsers deny audit bench-peers needs clean
 
 menu:             ## list this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,9 +52,15 @@ browser: build    ## the built binary and the built client in real browsers, Chr
 	npm run build --workspace packages/client
 	npm test --workspace packages/browser-tests
 
-proxies: build    ## the built binary behind real proxies, and the snippets of docs/proxies.md
+proxies: build    ## the built binary and the client in Node behind real proxies, and the snippets of docs/proxies.md
 	scripts/install-proxies.sh
-	npm test --workspace packages/proxy-lab
+	npm run build --workspace packages/client
+	TIDEWIRE_LAB_CLIENT=1 TIDEWIRE_LAB_RUNTIMES=node npm test --workspace packages/proxy-lab
+
+proxies-browsers: build  ## the same with the client in Chromium and Firefox: some 10 minutes, not in CI
+	scripts/install-proxies.sh
+	npm run build --workspace packages/client
+	TIDEWIRE_LAB_CLIENT=1 TIDEWIRE_LAB_RUNTIMES=chromium,firefox npm test --workspace packages/proxy-lab
 
 deny:             ## licences, sources and banned crates, without network
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny

@@ -1,5 +1,5 @@
-// The code in the READMEs of the client and of the hooks: it compiles under strict rules, and it runs,
-// that of the client against a real server.
+// The code in the READMEs of the client and of the hooks, and the React example: it compiles under strict
+// rules. The READMEs' runs too, that of the client against a real server; examples.test.mjs runs the example.
 
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
@@ -82,3 +82,5 @@ test('the hooks: every component renders', async (t) => {
   const { stdout } = await run(process.execPath, [join(path, 'main.cjs')], { timeout: 30_000 })
   assert.equal(stdout, '<p>Loading…</p><ol></ol><ul></ul><p></p><p aria-busy="true"></p><button>Say hi</button>')
 })
+
+test('the React example compiles', () => compiles(join(ROOT, 'examples/react/app.tsx')))

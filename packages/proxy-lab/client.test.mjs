@@ -1,7 +1,7 @@
 // The real client behind every proxy, in Node and in real browsers: with default settings events flow
 // within two seconds, on the highest rung that works, and none is missing or comes twice.
 //
-// Not part of the default run. Build the client, then:
+// `make proxies` runs it in Node, `make proxies-browsers` in both browsers. By hand: build the client, then
 //
 //   TIDEWIRE_LAB_CLIENT=1 npm test -w packages/proxy-lab          the one in packages/client/dist
 //   TIDEWIRE_LAB_CLIENT=/path/to/index.js …                       another build

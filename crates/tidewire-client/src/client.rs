@@ -20,7 +20,7 @@ use crate::{
 /// Every wait, on the monotonic clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
-    /// From the first packet to the server's greeting. A path that buffers shows itself here.
+    /// From the first packet to the server's greeting; also the longest silence of a probe or canary.
     pub connect: Duration,
     /// How much later than two beats a sign of life may be.
     pub grace: Duration,

@@ -92,7 +92,9 @@ pub enum Rung {
     Ws,
     /// Long-poll.
     Poll,
-    /// What `/v1/plan` says, and the next rung down where a path lets that one not through.
+    /// What `/v1/plan` says, and the next rung down where the path does not let that one through or
+    /// holds it back: after `Sse` comes `Ws`, after `Ws` comes `Sse`, and last `Poll`, unless a topic is
+    /// not kept.
     #[default]
     Auto,
 }

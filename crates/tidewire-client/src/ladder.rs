@@ -317,6 +317,9 @@ mod tests {
         assert_eq!(ladder.retest_at(climbed_at), Some(climbed_at + RETEST));
         ladder.climbed(Rung::Sse, climbed_at + RETEST);
         assert_eq!(ladder.retest_at(climbed_at + RETEST), None);
+        let mut hasty = Ladder::new(Rung::Auto, Duration::ZERO);
+        hasty.fell(By::Canary, None, fell_at);
+        assert_eq!(hasty.retest_at(fell_at), Some(fell_at + RETEST_MIN));
         let never = Ladder { retest: Duration::MAX, fell_at: Some(fell_at), ..ladder };
         assert_eq!(never.retest_at(fell_at), None);
     }

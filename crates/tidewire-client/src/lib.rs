@@ -11,7 +11,11 @@
 //!
 //! Inside, a rung (`sse`, `ws`, `poll`) is one function: open from where the walk
 //! stands, yield deliveries, say why it ended. `resume` calls it for ever and decides what comes
-//! next; `backoff`, `loss`, `walk` and `weave` are pure.
+//! next; `backoff`, `ladder`, `loss`, `path`, `walk` and `weave` are pure.
+//!
+//! Whoever leaves the rung to the plan ([`Rung::Auto`]) has its path watched: beside an event stream
+//! a canary and a probe (`witness`) find out whether something holds it back, by the rules of `path`.
+//! Then the next rung of the `ladder` goes on with the cursor, and `recall` looks for a better one.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {

@@ -63,10 +63,10 @@ impl Canary {
         (self.gap * 2).min(GAP_MAX)
     }
 
-    /// How long a stream that was asked for at the same time may be without a byte.
-    fn patience(&self) -> Duration {
+    /// How long a held canary took, less one gap.
+    fn held(&self) -> Duration {
         let third = self.arrivals.last().copied().unwrap_or_default();
-        third.saturating_sub(self.gap) * 2 + SLACK
+        third.saturating_sub(self.gap)
     }
 }
 
@@ -94,6 +94,8 @@ pub(crate) struct Probe {
     pub(crate) rtt: Duration,
     /// Since the last byte, or since the request.
     pub(crate) silent: Duration,
+    /// Since a probe of this silence missed something already.
+    pub(crate) missing: Option<Duration>,
     pub(crate) answer: Answer,
 }
 
@@ -112,7 +114,9 @@ impl Probe {
             return ProbeSays::Clear;
         }
         let late = self.rtt + SLACK;
-        let is_old = written.quiet >= late || (self.received_events == 0 && written.open >= late);
+        let is_old = written.quiet >= late
+            || (self.received_events == 0 && written.open >= late)
+            || self.missing.is_some_and(|missing| missing >= late);
         if is_old && self.silent >= late && !written.blocked {
             ProbeSays::Stuck
         } else {
@@ -199,6 +203,8 @@ pub(crate) struct PathJudge {
     received: u64,
     // The last byte, or the request.
     byte_at: Duration,
+    // When a probe of this silence first missed something.
+    missing_at: Option<Duration>,
     probe_at: Option<Duration>,
     stuck: u32,
     told_nothing: u32,
@@ -220,6 +226,7 @@ impl PathJudge {
             hello_at: None,
             received: 0,
             byte_at: Duration::ZERO,
+            missing_at: None,
             probe_at: None,
             stuck: 0,
             told_nothing: 0,
@@ -246,51 +253,59 @@ impl PathJudge {
         self.canary_gap
     }
 
-    /// Bytes came, or we were too busy to read and begin to listen again.
-    pub(crate) fn piece(&mut self, now: Duration) {
-        self.byte_at = now;
-        self.stuck = 0;
-        self.told_nothing = 0;
-        self.probe_when_quiet(now);
-    }
-
-    /// A whole event came.
-    pub(crate) fn event(&mut self, now: Duration, signal: Signal) {
-        self.received += 1;
-        match signal {
-            Signal::Hello { beat } => {
+    /// Bytes came with these whole events in them, or we were too busy to read and begin to listen
+    /// again.
+    pub(crate) fn piece(&mut self, now: Duration, signals: &[Signal]) {
+        for signal in signals {
+            self.received += 1;
+            if let Signal::Hello { beat } = signal {
                 self.hello_at = Some(now);
-                self.beat = Some(beat);
+                self.beat = Some(*beat);
             }
-            Signal::Beat if self.hello_at.is_some_and(|hello_at| now >= hello_at + APART) => {
-                self.prove();
-            }
-            Signal::Beat | Signal::Other => {}
         }
-        self.probe_when_quiet(now);
+        // A proxy that fills blocks brings beats apart too, each among the entries of its block.
+        let is_apart = match signals {
+            [Signal::Beat] => now >= self.byte_at + APART,
+            _ => false,
+        };
+        let is_later = self.verdict == PathVerdict::Clear
+            && signals.contains(&Signal::Beat)
+            && self.hello_at.is_some_and(|hello_at| now >= hello_at + APART);
+        if is_apart || is_later {
+            self.prove();
+        }
+        self.byte_at = now;
+        self.nothing_is_stuck(now);
     }
 
     /// A canary came back, or did not.
-    pub(crate) fn canary(&mut self, canary: &Canary) {
+    pub(crate) fn canary(&mut self, now: Duration, canary: &Canary) {
         self.canary_gap = None;
         if self.proved || self.is_decided() {
             return;
         }
         match canary.says() {
-            CanarySays::Clear => self.verdict = PathVerdict::Clear,
+            CanarySays::Clear => {
+                self.verdict = PathVerdict::Clear;
+                self.held_canaries = 0;
+            }
             CanarySays::Again => self.canary_gap = Some(canary.wider()),
             CanarySays::Unknown => {}
-            CanarySays::Buffered => {
-                self.held_canaries += 1;
-                self.patience = Some(canary.patience());
-                if self.stuck > 0 {
-                    self.decide(By::Probe);
-                } else if self.held_canaries > 1 {
-                    self.decide(By::Canary);
-                } else {
-                    self.canary_gap = Some(canary.wider());
-                }
-            }
+            CanarySays::Buffered => self.canary_was_held(now, canary),
+        }
+    }
+
+    fn canary_was_held(&mut self, now: Duration, canary: &Canary) {
+        self.held_canaries += 1;
+        self.patience = Some(canary.held() * 2 + SLACK);
+        // On a slow line canaries wait behind the stream's own bytes: then these keep coming.
+        let is_silent = now.saturating_sub(self.byte_at) >= canary.held() + SLACK;
+        if self.stuck > 0 {
+            self.decide(By::Probe);
+        } else if self.held_canaries > 1 && is_silent {
+            self.decide(By::Canary);
+        } else if canary.gap < GAP_MAX {
+            self.canary_gap = Some(canary.wider());
         }
     }
 
@@ -303,6 +318,7 @@ impl PathJudge {
             received_events: self.received,
             rtt,
             silent: now.saturating_sub(self.byte_at),
+            missing: self.missing_at.map(|missing_at| now.saturating_sub(missing_at)),
             answer,
         };
         match (probe.says(), answer) {
@@ -314,7 +330,10 @@ impl PathJudge {
                     self.decide(By::Probe);
                 }
             }
-            (ProbeSays::Wait, _) => self.ask_later(now, rtt),
+            (ProbeSays::Wait, _) => {
+                self.missing_at.get_or_insert(now);
+                self.ask_later(now, rtt);
+            }
             (_, Answer::NotFound) if self.received > 0 => {
                 self.blind = true;
                 self.probe_at = None;
@@ -330,16 +349,24 @@ impl PathJudge {
     }
 
     fn nothing_is_missing(&mut self, now: Duration, written: Written) {
-        self.stuck = 0;
-        self.told_nothing = 0;
         // All of it came, and it was not written at once.
         if written.events > 1 && written.open.saturating_sub(written.quiet) >= APART {
             self.prove();
         }
+        self.nothing_is_stuck(now);
+    }
+
+    fn nothing_is_stuck(&mut self, now: Duration) {
+        self.stuck = 0;
+        self.told_nothing = 0;
+        self.missing_at = None;
         self.probe_when_quiet(now);
     }
 
     fn prove(&mut self) {
+        if self.is_decided() {
+            return;
+        }
         self.proved = true;
         self.canary_gap = None;
         self.verdict = PathVerdict::Clear;
@@ -438,6 +465,7 @@ mod tests {
                 received_events: case["received_events"].as_u64().unwrap(),
                 rtt: ms(&case["rtt_ms"]),
                 silent: ms(&case["silent_ms"]),
+                missing: case.get("missing_ms").map(ms),
                 answer: answer(&case["answer"]),
             };
             let says = match probe.says() {
@@ -453,20 +481,15 @@ mod tests {
     fn step(judge: &mut PathJudge, step: &Value, beat: Duration) {
         let now = ms(&step["at_ms"]);
         if let Some(events) = step["piece"].as_array() {
-            judge.piece(now);
-            for event in events {
-                judge.event(
-                    now,
-                    match event.as_str().unwrap() {
-                        "hello" => Signal::Hello { beat },
-                        "beat" => Signal::Beat,
-                        "entry" => Signal::Other,
-                        other => panic!("no such event: {other}"),
-                    },
-                );
-            }
+            let signals = events.iter().map(|event| match event.as_str().unwrap() {
+                "hello" => Signal::Hello { beat },
+                "beat" => Signal::Beat,
+                "entry" => Signal::Other,
+                other => panic!("no such event: {other}"),
+            });
+            judge.piece(now, &signals.collect::<Vec<_>>());
         } else if step["canary"].is_object() {
-            judge.canary(&canary(&step["canary"]));
+            judge.canary(now, &canary(&step["canary"]));
         } else {
             let probe = &step["probe"];
             judge.answered(now, now - ms(&probe["sent_ms"]), answer(&probe["answer"]));

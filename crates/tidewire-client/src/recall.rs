@@ -39,6 +39,8 @@ struct Followed {
     client: Client,
     topics: Vec<Topic>,
     tag: String,
+    // Another one that we were told of, and are asking for.
+    named: Option<String>,
     rungs: Vec<Rung>,
     rung: Rung,
 }
@@ -71,7 +73,13 @@ impl Recall {
         ladder: &Ladder,
     ) {
         let (rungs, rung) = (ladder.rungs().to_vec(), ladder.rung());
-        self.followed = Some(Followed { client: client.clone(), topics, tag, rungs, rung });
+        let (client, named) = (client.clone(), None);
+        self.followed = Some(Followed { client, topics, tag, named, rungs, rung });
+    }
+
+    /// Which plan was followed at last.
+    pub(crate) fn tag(&self) -> Option<&str> {
+        self.followed.as_ref().map(|followed| &*followed.tag)
     }
 
     /// The server greets, and names its plan.
@@ -84,10 +92,10 @@ impl Recall {
     /// The server names its plan, and when we may ask for it.
     pub(crate) fn plan_is(&mut self, named: PlanNamed) {
         let Some(followed) = &mut self.followed else { return };
-        if followed.tag == named.tag {
+        if *followed.named.as_ref().unwrap_or(&followed.tag) == named.tag {
             return;
         }
-        followed.tag = named.tag;
+        followed.named = Some(named.tag);
         let client = followed.client.clone();
         self.plan = Some(Box::pin(async move {
             let mut wait = named.wait;
@@ -121,6 +129,8 @@ impl Recall {
     /// The rungs of a new plan, if it sends us elsewhere.
     fn replanned(&mut self, plan: &Plan) -> Option<Vec<Rung>> {
         let followed = self.followed.as_mut()?;
+        followed.named = None;
+        followed.tag.clone_from(&plan.tag);
         let rungs = plan.rungs(&followed.topics);
         if rungs == followed.rungs {
             return None;

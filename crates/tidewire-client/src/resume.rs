@@ -154,6 +154,9 @@ impl Resume {
                 Box::pin(sse::follow(&mut attempt, &mut recall)).await.map(|never| match never {})
             }
         };
+        if let Some(tag) = recall.tag() {
+            tag.clone_into(&mut self.tag);
+        }
         let (lasted, told) = (attempt.lasted(), attempt.told());
         Outcome { loss: lost.err(), lasted, told, came_through: attempt.came_through, token }
     }

@@ -53,6 +53,7 @@ struct Manifest<'a> {
     topics_per_stream_max: usize,
     subscriptions_per_socket_max: usize,
     message_bytes_max: usize,
+    page_entries_max: usize,
     /// Are features let in that the config does not declare?
     undeclared: bool,
     features: Vec<Row<'a>>,
@@ -108,6 +109,7 @@ fn said(features: &Features, limits: &Limits) -> String {
         topics_per_stream_max: limits.topics_per_stream_max,
         subscriptions_per_socket_max: limits.subscriptions_per_socket_max,
         message_bytes_max: limits.message_bytes_max,
+        page_entries_max: limits.page_entries_max,
         undeclared: features.is_open(),
         features: features.iter().map(|(name, feature)| row(name, feature)).collect(),
     };

@@ -6,7 +6,7 @@
 
 use axum::{
     body::Body,
-    extract::{Path, Request, State, rejection::PathRejection},
+    extract::{Path, RawQuery, Request, State, rejection::PathRejection},
     response::Response,
 };
 use http::{HeaderMap, StatusCode};
@@ -32,19 +32,37 @@ const VERDICT_BYTES_MAX: usize = 4 * 1024;
 pub(crate) async fn path(
     State(app): State<App>,
     connection: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
     let peer = app.admit(&headers, None).await?;
+    let wants_beat = wants_beat(query.as_deref().unwrap_or_default())?;
     let unknown = || Refused::new(Code::NotFound, "no event stream of that name is open here");
     let Ok(Path(connection)) = connection else { return Err(unknown()) };
     let name = app.paths.name(peer.subject.as_deref(), &connection);
     let written = app
         .paths
-        .written(name)
+        .written(name, wants_beat)
         .await
         .map_err(|busy| Refused::new(Code::Busy, format!("{busy}: ask again in a moment")))?;
     let written = written.ok_or_else(unknown)?;
     Ok(json_response(StatusCode::OK, written.to_json(&connection)))
+}
+
+/// Shall the stream beat now? So a client finds out whether anything comes through that was silent.
+fn wants_beat(query: &str) -> Result<bool, Refused> {
+    let mut wants = false;
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        match (&*key, &*value) {
+            ("beat", "now") => wants = true,
+            ("beat", _) => {
+                let message = format!("`beat` is `now` or left out, not {value:?}");
+                return Err(Refused::new(Code::BadRequest, message));
+            }
+            _ => {}
+        }
+    }
+    Ok(wants)
 }
 
 /// Takes a verdict.

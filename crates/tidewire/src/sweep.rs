@@ -232,9 +232,9 @@ fn shard_of(name: StreamName, count: usize) -> usize {
 
 impl Asking {
     /// What was written to the event stream of this name, if one is swept.
-    pub(crate) async fn written(&self, name: StreamName) -> Option<Written> {
+    pub(crate) async fn written(&self, name: StreamName, wants_beat: bool) -> Option<Written> {
         let (answer, answered) = oneshot::channel();
-        self.ask(name, Asked::Written(name, answer));
+        self.ask(name, Asked::Written(name, wants_beat, answer));
         answered.await.ok().flatten()
     }
 

@@ -18,7 +18,7 @@ use crate::support::{
 };
 
 /// How much later than asked an event may come on a machine that has other things to do.
-const LATE: Duration = Duration::from_millis(500);
+const LATE: Duration = Duration::from_millis(900);
 
 /// The events of a canary with the time at which each came, and how long it took altogether.
 async fn heard(client: &reqwest::Client, url: &str) -> (Vec<(Duration, String)>, Duration) {

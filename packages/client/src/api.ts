@@ -80,7 +80,7 @@ export interface EventsOptions {
 export interface HistoryOptions {
   /** Default `start`. */
   after?: After
-  /** At most so many entries. Default 100, most 1000. */
+  /** At most so many entries. Default: as many as the server gives in a page, mostly 1000; 100 while its plan is not known. */
   limit?: number
   signal?: AbortSignal
 }
@@ -110,7 +110,7 @@ export interface Topic<E extends { [event: string]: unknown } = { [event: string
   history(options?: HistoryOptions): Promise<Page<E[keyof E]>>
 }
 
-/** A code of the protocol's table, or `unreachable`, `foreign`, `aborted`, `closed`. */
+/** A code of the protocol's table, or `unreachable`, `foreign`, `aborted`, `closed`, `gap`, `too_slow`. */
 export interface Refusal {
   readonly code: string
   readonly message: string

@@ -9,7 +9,7 @@
 import type { Off, State, Status, Transport } from './api.js'
 import { Backoff, type Told } from './backoff.js'
 import type { Engine } from './engine.js'
-import { Loss, unreachable } from './net.js'
+import { foreign, Loss } from './net.js'
 import type { Carries, Sub } from './sub.js'
 
 /** Changes of topics gather for so long, in ms. */
@@ -23,7 +23,7 @@ export abstract class Carrier implements Carries {
   status: Omit<Status, 'next'> = { state: 'idle', why: 'nobody listens' }
   protected beat = 20_000
   protected told: Told | undefined
-  protected heardAt = 0
+  heardAt = 0
   #backoff = new Backoff()
   #abort: AbortController | undefined
   #openedAt: number | undefined
@@ -149,7 +149,7 @@ export abstract class Carrier implements Carries {
         // What the plan says may have moved them.
         if (this.subs.size) await this.attempt(abort.signal)
       } catch (error) {
-        loss = abort.signal.aborted ? abort.signal.reason : error instanceof Loss ? error : unreachable(error)
+        loss = abort.signal.aborted ? abort.signal.reason : error instanceof Loss ? error : foreign(error)
       }
       abort.abort(loss)
       this.#stopWatching?.()
@@ -165,15 +165,17 @@ export abstract class Carrier implements Carries {
     const { engine } = this
     const lasted = this.#openedAt === undefined ? undefined : engine.env.now() - this.#openedAt
     this.#openedAt = undefined
-    if (loss.code === 'again') return
+    if (loss.code === 'again' || engine.isClosed) return
     engine.note(`${this.name}: ${loss.message}`)
     if (lasted !== undefined) this.#backoff.wasOpen(lasted, this.#isHeard)
-    const verdict = await engine.judge(this, loss, lasted !== undefined)
+    const verdict = await engine.judge(this, loss, lasted)
     if (verdict === 'now' || !this.subs.size) return
     if (verdict === 'stop') return engine.halted(this, loss)
     const wait = this.#backoff.wait(engine.env.random(), loss.told ?? this.told)
-    this.say(engine.isOffline ? 'offline' : 'waiting', loss.message, wait)
-    await this.pause(wait)
+    // Without a network, whatever ends the wait is a sign of one.
+    const { isOffline } = engine
+    this.say(isOffline ? 'offline' : 'waiting', loss.message, isOffline ? undefined : wait)
+    await this.pause(isOffline ? 2 ** 31 - 1 : wait)
   }
 
   /** Waits, unless somebody is in a hurry. */

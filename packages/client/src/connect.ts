@@ -1,10 +1,7 @@
 // `connect`: the public face. Holds listeners; what flows and where is the engine's business.
 
-import type { Contract, Entry, Env, EventsOf, EventsOptions, Live, Meta, Off, Options, Page, Refusal, Seam, Status, Topic, TopicOf, TopicOptions } from './api.js'
+import type { Contract, Entry, Env, EventsOf, EventsOptions, Live, Meta, Off, Options, Refusal, Seam, Status, Topic, TopicOf, TopicOptions } from './api.js'
 import { Engine } from './engine.js'
-import { entryOf } from './entry.js'
-import { TidewireError } from './error.js'
-import { entriesOf } from './events.js'
 
 /** What a listener may be; `on` says which one hears what. */
 type Listener = (data: never, meta: never) => void
@@ -73,7 +70,7 @@ function topicOf(engine: Engine, name: string, { after = 'now', load }: TopicOpt
       tell('tidewire.seam', seam)
       if (load && seam.continuity === 'gap') Promise.resolve(seam.gap).then(load).catch(failed)
     },
-    refused: (error: Refusal) => error.code === 'closed' || tell('tidewire.refused', error),
+    refused: (error: Refusal) => tell('tidewire.refused', error),
   }
 
   return {
@@ -89,14 +86,22 @@ function topicOf(engine: Engine, name: string, { after = 'now', load }: TopicOpt
         stop = undefined
       }
     },
-    send: (event, data, options) => engine.send(name, event, data, options),
-    events: (options?: EventsOptions) => entriesOf(engine, name, options),
-    async history({ after = 'start', limit = 100, signal } = {}): Promise<Page> {
-      const query = new URLSearchParams({ topic: name, after, limit: `${limit}` })
-      const { entries, cursor, more, continuity, gap } = await engine.page(`${query}`, { signal }).catch((error: unknown) => {
-        throw error instanceof TidewireError ? error : new TidewireError({ code: 'aborted', message: 'given up', next: 'give_up' })
-      })
-      return { entries: entries.map(entryOf), cursor, more, seam: { continuity, ...(gap && { gap }) } }
+    send: async (event, data, options) => (await engine.talk()).publish(engine, name, event, data, options),
+    events(options?: EventsOptions): AsyncIterableIterator<Entry> {
+      let entries: Promise<AsyncIterableIterator<Entry>> | undefined
+      const loop = (): Promise<AsyncIterableIterator<Entry>> => {
+        entries ??= engine.talk().then(({ entriesOf }) => entriesOf(engine, name, options))
+        entries.catch(() => (entries = undefined))
+        return entries
+      }
+      return {
+        [Symbol.asyncIterator]() {
+          return this
+        },
+        next: async () => (await loop()).next(),
+        return: async () => (await loop()).return!(),
+      }
     },
+    history: async (options) => (await engine.upkeep()).history(name, options),
   }
 }

@@ -2,11 +2,12 @@
 //
 // Knows no wire. Carriers tell it how they fare; it moves topics between them, each with its place.
 
-import type { After, Env, Off, Options, Refusal, SendOptions, Sent, State, Status, Transport } from './api.js'
+import type { After, Env, Off, Options, Refusal, State, Status, Transport } from './api.js'
+import { POLICY } from './backoff.js'
 import type { Carrier } from './carrier.js'
 import type * as Talk from './talk.js'
 import type { Upkeep } from './upkeep.js'
-import { type Call, type Json, Loss, Net, unreachable } from './net.js'
+import { Loss, Net, unreachable } from './net.js'
 import { Path } from './path.js'
 import type { Socket } from './socket.js'
 import { Stream } from './stream.js'
@@ -21,6 +22,7 @@ export interface Plan {
   tag?: string
   peer?: string
   topics_per_stream_max?: number
+  page_entries_max?: number
   features: { feature: string; transport: Transport; history: string }[]
 }
 
@@ -39,11 +41,11 @@ const STATES: { [S in State]: string } = {
   closed: 'nothing',
   unauthorized: 'reconnect() tries again',
   refused: 'reconnect() tries again',
-  offline: 'an attempt when the network is back',
+  offline: 'an attempt with the network',
   waiting: 'an attempt by itself',
   connecting: 'an attempt is under way',
   open: 'nothing to do',
-  idle: 'nothing until somebody listens',
+  idle: 'nothing',
 }
 
 export class Engine {
@@ -51,6 +53,8 @@ export class Engine {
   readonly path: Path
   readonly connectMs: number
   isClosed = false
+  /** What `close()` ends, beside connections. */
+  readonly ends = new Set<Off>()
   isOffline = false
   status: Status = { state: 'idle', why: 'nobody listens', next: STATES.idle }
   plan: Plan | undefined
@@ -60,10 +64,11 @@ export class Engine {
   readonly carriers: { sse: Carrier; ws?: Socket; poll?: Carrier }
   #loading: Promise<void> | undefined
   #tag: string | undefined
-  #isRefreshed = false
+  // Those that wait for the answer to a fresh token.
+  readonly #refreshed = new Set<Carrier>()
   #halt: Loss | undefined
   #resume: (() => void)[] = []
-  readonly recent: string[] = []
+  readonly recent: [at: number, what: string][] = []
   #upkeep: Promise<Upkeep> | undefined
   /** The page is put away: nothing is tried. */
   isHidden = false
@@ -100,25 +105,6 @@ export class Engine {
     }
   }
 
-  /** Publishes; resolves when the log has it. */
-  async send(topic: string, event: string, data: unknown, options: SendOptions = {}): Promise<Sent> {
-    const { publish } = await this.talk()
-    return publish(this, topic, event, data, options)
-  }
-
-  /** The socket's way to publish, if the topic's feature has it and it is open. */
-  bySocket(topic: string, event: string, data: unknown, key: string): Promise<Sent> | undefined {
-    return this.planned(topic) === 'ws' ? this.carriers.ws?.publish(topic, event, data, key) : undefined
-  }
-
-  /** A page; asks once more with a new token, if the first was refused. */
-  async page(query: string, call?: Call): Promise<Json> {
-    return this.net.page(query, call).catch((error: Loss) => {
-      if (error.next !== 'refresh_token' || !this.net.forget()) throw error
-      return this.net.page(query, call)
-    })
-  }
-
   /** What keeps connections up where not everything is well. */
   upkeep(): Promise<Upkeep> {
     return (this.#upkeep ??= import('./upkeep.js').then(({ Upkeep, Poll }) => {
@@ -150,7 +136,7 @@ export class Engine {
   }
 
   opened(carrier: Carrier, tag: string | undefined): void {
-    this.#isRefreshed = false
+    this.#refreshed.delete(carrier)
     if (carrier.name !== 'sse') this.path.set(carrier.name, 'clear')
     this.planIs(tag)
     this.upkeep().then((upkeep) => upkeep.opened(carrier), () => undefined)
@@ -165,13 +151,14 @@ export class Engine {
   }
 
   /** What follows from a loss: again now, after a wait, or not by itself. */
-  async judge(carrier: Carrier, loss: Loss, wasOpen: boolean): Promise<'now' | 'wait' | 'stop'> {
+  async judge(carrier: Carrier, loss: Loss, lasted: number | undefined): Promise<'now' | 'wait' | 'stop'> {
     // Its topics are elsewhere now, if anything else works.
     if (loss.code === 'buffered') return carrier.subs.size ? 'wait' : 'now'
     if (loss.next === 'refresh_token') {
-      if (this.#isRefreshed || !this.net.forget()) return 'stop'
-      this.#isRefreshed = true
-      return 'now'
+      if (this.#refreshed.has(carrier) || (!this.#refreshed.size && !this.net.forget())) return 'stop'
+      this.#refreshed.add(carrier)
+      // Who is greeted and sent away again and again does not ask at once.
+      return lasted! < POLICY.stable ? 'wait' : 'now'
     }
     const upkeep = await this.upkeep().catch(() => undefined)
     if (loss.next === 'give_up') {
@@ -179,7 +166,7 @@ export class Engine {
       await upkeep.sift(carrier, loss)
       return 'now'
     }
-    if (!wasOpen) await upkeep?.blame(carrier, loss)
+    if (lasted === undefined) await upkeep?.blame(carrier, loss)
     return 'wait'
   }
 
@@ -200,7 +187,7 @@ export class Engine {
   }
 
   note(what: string): void {
-    this.recent.push(`${new Date(this.env.now()).toISOString()} ${what}`)
+    this.recent.push([this.env.now(), what])
     if (this.recent.length > RECENT) this.recent.shift()
   }
 
@@ -230,7 +217,7 @@ export class Engine {
 
   reconnect(): void {
     this.#halt = undefined
-    this.#isRefreshed = false
+    this.#refreshed.clear()
     for (const sub of this.subs.values()) sub.refusal = undefined
     this.#resume.splice(0).forEach((resume) => resume())
     this.assign()
@@ -246,12 +233,11 @@ export class Engine {
   close(): void {
     this.isClosed = true
     this.relay?.end()
-    const closed = new Loss('closed', 'close() was called', 'give_up')
-    for (const sub of this.subs.values()) sub.refuse(closed)
+    this.ends.forEach((end) => end())
     this.subs.clear()
     this.each((carrier) => {
       carrier.subs.clear()
-      carrier.end(closed)
+      carrier.end(new Loss('closed', 'close() was called', 'give_up'))
       carrier.hurry()
     })
     this.#rest()
@@ -303,7 +289,7 @@ export class Engine {
 
   async #ask(): Promise<void> {
     const plan: Plan = await this.net.json('/plan')
-    if (!Array.isArray(plan?.features)) throw new Loss('foreign', '/plan answers with no plan: is this a Tidewire server?')
+    if (!Array.isArray(plan?.features)) throw new Loss('foreign', '/plan gives no plan: is this a Tidewire server?')
     const isOther = this.plan?.peer !== plan.peer
     this.plan = plan
     for (const sub of this.subs.values()) sub.isKept = this.#isKept(sub.topic)

@@ -1,7 +1,7 @@
 // A topic's entries as a loop. Backpressure is the cursor standing still: when the loop is slow,
 // reading stops, and begins again after the last entry that waits.
 
-import type { After, Entry, EventsOptions, Off, Refusal } from './api.js'
+import type { After, Entry, EventsOptions, Off, Refusal, Seam } from './api.js'
 import type { Engine } from './engine.js'
 import { TidewireError } from './error.js'
 
@@ -11,7 +11,8 @@ export function entriesOf(engine: Engine, topic: string, { after = 'start', unti
   let off: Off | undefined
   let isOver = false
   let error: Refusal | undefined
-  let wake: () => void = () => undefined
+  const waiters: (() => void)[] = []
+  const wake = (): void => waiters.splice(0).forEach((waiter) => waiter())
 
   const pause = (): void => {
     off?.()
@@ -21,6 +22,7 @@ export function entriesOf(engine: Engine, topic: string, { after = 'start', unti
     isOver = true
     pause()
     signal?.removeEventListener('abort', finish)
+    engine.ends.delete(finish)
     wake()
   }
   const reader = {
@@ -31,7 +33,7 @@ export function entriesOf(engine: Engine, topic: string, { after = 'start', unti
       if (entry.event === until) return finish()
       if (waiting.length >= buffer) {
         if (!entry.id) {
-          error = { code: 'too_slow', message: `the loop is ${buffer} entries behind, and what is not kept can not be read again`, next: 'give_up' }
+          error = { code: 'too_slow', message: `the loop is ${buffer} entries behind`, next: 'give_up' }
           return finish()
         }
         pause()
@@ -39,12 +41,17 @@ export function entriesOf(engine: Engine, topic: string, { after = 'start', unti
       wake()
     },
     refused(refusal: Refusal): void {
-      if (!engine.isClosed) error = refusal
+      error = refusal
       finish()
+    },
+    // A loop can not be told of a gap in any other way.
+    seam(seam: Seam): void {
+      if (seam.continuity === 'gap') reader.refused({ code: 'gap', message: `entries may be missing: ${seam.gap.reason}`, next: 'give_up' })
     },
   }
   if (signal?.aborted) isOver = true
   signal?.addEventListener('abort', finish)
+  engine.ends.add(finish)
 
   return {
     [Symbol.asyncIterator]() {
@@ -57,7 +64,7 @@ export function entriesOf(engine: Engine, topic: string, { after = 'start', unti
         if (error) throw new TidewireError(error)
         if (isOver || engine.isClosed) return { done: true, value: undefined }
         off ??= engine.read(topic, place, reader)
-        await new Promise<void>((done) => (wake = done))
+        await new Promise<void>((done) => waiters.push(done))
       }
     },
     async return() {

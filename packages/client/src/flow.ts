@@ -5,6 +5,11 @@ import { Loss } from './net.js'
 import { cursorOf, isAfter, isEarlier } from './place.js'
 import type { Sub } from './sub.js'
 
+/** What is said again or too late is no order: what else is wrong, nobody knows. */
+export function inOrder(id: string, last: string | undefined): void {
+  if (last && !isAfter(id, last)) throw new Loss('foreign', `out of order: ${id} after ${last}`)
+}
+
 /** The topics of one connection that reads them all after one place. */
 export class Flow {
   #last: string | undefined
@@ -38,7 +43,7 @@ export class Flow {
   entry(entry: Entry): void {
     const { id, topic } = entry
     if (id) {
-      if (this.#last && !isAfter(id, this.#last)) throw new Loss('foreign', `the entry ${id} came after ${this.#last}: out of order`)
+      inOrder(id, this.#last)
       this.#last = id
     }
     this.subs.get(topic)?.step(entry)

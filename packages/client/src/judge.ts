@@ -42,12 +42,12 @@ export function canarySays(gap: number, arrivals: number[]): CanaryWord {
   return gap < GAP_MOST ? 'again' : 'unknown'
 }
 
-/** A stream that has been silent for so long, beside what the server wrote to it. */
-export function probeSays(received: number, rtt: number, silent: number, answer: Answer): ProbeWord {
+/** A stream that has been silent for so long, of which something was `missing` for so long, beside what the server wrote to it. */
+export function probeSays(received: number, rtt: number, silent: number, answer: Answer, missing = 0): ProbeWord {
   if (typeof answer === 'string') return 'unknown'
   if (answer.events <= received) return 'clear'
   const late = rtt + SLACK
-  const isOld = answer.quiet_ms >= late || (!received && answer.open_ms >= late)
+  const isOld = answer.quiet_ms >= late || (!received && answer.open_ms >= late) || missing >= late
   return isOld && silent >= late && !answer.blocked ? 'stuck' : 'wait'
 }
 
@@ -65,6 +65,10 @@ export class Judge {
   #helloAt: number | undefined
   #received = 0
   #byteAt = 0
+  // The whole events of the piece that is read.
+  #piece = ''
+  // When a probe of this silence first missed something.
+  #missingAt: number | undefined
   #stuck = 0
   #toldNothing = 0
   // The server does not know our stream although it speaks to us: no use asking.
@@ -77,48 +81,55 @@ export class Judge {
     this.#probeWhenQuiet(0)
   }
 
-  /** Bytes came, or we were too busy to read and begin to listen again. */
+  /** Bytes came, and their whole events were told; or we were too busy to read and begin to listen again. */
   piece(now: number): void {
+    // A proxy that fills blocks brings beats apart too, each among the entries of its block.
+    if (this.#piece === 'beat' && now >= this.#byteAt + APART) this.#prove()
+    this.#piece = ''
     this.#byteAt = now
-    this.#stuck = this.#toldNothing = 0
-    this.#probeWhenQuiet(now)
+    this.#nothingIsStuck(now)
   }
 
-  /** A whole event came; `beat` is what a hello says. */
+  /** A whole event came, of a piece that is told next; `beat` is what a hello says. */
   event(now: number, kind: 'hello' | 'beat' | 'entry', beat?: number): void {
     this.#received++
+    this.#piece += kind
     if (kind === 'hello') {
       this.#helloAt = now
       this.#beat = beat
-    } else if (kind === 'beat' && now >= this.#helloAt! + APART) this.#prove()
-    this.#probeWhenQuiet(now)
+    } else if (kind === 'beat' && this.verdict === 'clear' && now >= this.#helloAt! + APART) this.#prove()
   }
 
   /** A canary came back, or did not. */
-  canary(gap: number, arrivals: number[]): void {
+  canary(now: number, gap: number, arrivals: number[]): void {
     this.canaryGap = undefined
     if (this.isProven || this.by) return
     const says = canarySays(gap, arrivals)
     const wider = Math.min(gap * 2, GAP_MOST)
-    if (says === 'clear') this.verdict = 'clear'
+    if (says === 'clear') {
+      this.verdict = 'clear'
+      this.#heldCanaries = 0
+    }
     if (says === 'again') this.canaryGap = wider
     if (says !== 'buffered') return
-    this.#patience = 2 * Math.max(0, arrivals[2]! - gap) + SLACK
+    const held = Math.max(0, arrivals[2]! - gap)
+    this.#patience = 2 * held + SLACK
     if (this.#stuck) this.#decide('probe')
-    else if (this.#heldCanaries++) this.#decide('canary')
-    else this.canaryGap = wider
+    // On a slow line canaries wait behind the stream's own bytes: then these keep coming.
+    else if (this.#heldCanaries++ && now - this.#byteAt >= held + SLACK) this.#decide('canary')
+    else if (gap < GAP_MOST) this.canaryGap = wider
   }
 
   /** A probe was answered after a round trip. */
   answered(now: number, rtt: number, answer: Answer): void {
     if (this.by) return
-    const says = probeSays(this.#received, rtt, now - this.#byteAt, answer)
+    const says = probeSays(this.#received, rtt, now - this.#byteAt, answer, now - (this.#missingAt ?? now))
+    if (says === 'wait') this.#missingAt ??= now
     if (says === 'clear') {
       const { events, open_ms, quiet_ms } = answer as Written
-      this.#stuck = this.#toldNothing = 0
       // All of it came, and it was not written at once.
       if (events > 1 && open_ms - quiet_ms >= APART) this.#prove()
-      this.#probeWhenQuiet(now)
+      this.#nothingIsStuck(now)
     } else if (says === 'stuck') {
       this.#stuck++
       this.probeAt = now + Math.max(AGAIN, 2 * rtt)
@@ -133,7 +144,14 @@ export class Judge {
     }
   }
 
+  #nothingIsStuck(now: number): void {
+    this.#stuck = this.#toldNothing = 0
+    this.#missingAt = undefined
+    this.#probeWhenQuiet(now)
+  }
+
   #prove(): void {
+    if (this.by) return
     this.isProven = true
     this.canaryGap = undefined
     this.verdict = 'clear'

@@ -23,6 +23,8 @@ export type Json = any
 
 export const unreachable = (error: unknown): Loss => new Loss('unreachable', `cannot reach the server: ${error}`)
 
+export const foreign = (error: unknown): Loss => new Loss('foreign', `not Tidewire's words: ${error}`)
+
 export interface Call {
   method?: string
   body?: BodyInit
@@ -100,36 +102,34 @@ export class Net {
     })
   }
 
-  /** A page of entries. */
-  async page(query: string, call?: Call): Promise<Json> {
-    const page = await this.json(`/events?${query}`, call)
-    if (!Array.isArray(page?.entries)) throw new Loss('foreign', '/events answers with no page: is this a Tidewire server?')
-    return page
-  }
-
   async #ask<T>(path: string, { method = 'GET', body, headers = {}, signal, ms = 10_000 }: Call = {}, use?: (response: Response) => Promise<T>): Promise<T> {
     const { env } = this
-    if (this.hasToken) headers = { ...headers, Authorization: `Bearer ${await this.token()}` }
+    if (signal?.aborted) throw signal.reason
     let isOver = true
+    let token: string | undefined
     const abort = new AbortController()
     const pass = (): void => abort.abort(signal!.reason)
-    if (signal?.aborted) pass()
     signal?.addEventListener('abort', pass)
     const stop = env.after(ms, () => abort.abort(new Loss('unreachable', `no answer within ${ms} ms`)))
-    try {
+    const work = async (): Promise<T> => {
+      if (this.hasToken) headers = { ...headers, Authorization: `Bearer ${(token = await this.token())}` }
       const begun = env.now()
       const init: RequestInit = { method, headers, signal: abort.signal, cache: 'no-store' }
       if (body !== undefined) init.body = body
       const response = await env.fetch(this.base + path, init)
       this.rtt = env.now() - begun
       if (!response.ok) throw await this.#refusal(response)
-      if (use) return await use(response)
+      if (use) return use(response)
       // The signal goes on to end the body.
       isOver = false
       return response as T
+    }
+    try {
+      return await Promise.race([work(), new Promise<never>((_, lost) => abort.signal.addEventListener('abort', () => lost(abort.signal.reason)))])
     } catch (error) {
-      if (abort.signal.aborted) throw abort.signal.reason
-      throw error instanceof Loss ? error : unreachable(error)
+      // A token that was waited for in vain is asked for anew.
+      if (token === undefined) this.#token = undefined
+      throw abort.signal.aborted ? abort.signal.reason : error instanceof Loss ? error : unreachable(error)
     } finally {
       stop()
       if (isOver) signal?.removeEventListener('abort', pass)

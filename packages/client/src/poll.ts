@@ -2,7 +2,7 @@
 
 import { Carrier } from './carrier.js'
 import { Flow, part } from './flow.js'
-import { catchUp, take } from './pages.js'
+import { catchUp, pageOf, take } from './pages.js'
 
 /** How long the server waits, in s. Proxies cut at 30. */
 const WAIT = 25
@@ -11,17 +11,19 @@ export class Poll extends Carrier {
   override readonly name = 'poll'
 
   protected override async attempt(signal: AbortSignal): Promise<void> {
-    for (let wait = 0; ; wait = WAIT) {
+    for (;;) {
       const { ready, late } = part(this.subs.values())
       if (late.length) {
         await catchUp(this.engine, late, signal)
         continue
       }
+      const isFirst = !this.isOpen || [...ready.values()].some((sub) => sub.isStale)
+      const wait = isFirst ? 0 : WAIT
       const flow = new Flow(ready)
-      const page = await this.engine.net.page(flow.query({ wait: `${wait}` }), { signal, ms: wait * 1000 + 10_000 })
+      const page = await pageOf(this.engine.net, flow.query({ wait: `${wait}` }), { signal, ms: wait * 1000 + 10_000 })
       if (!this.isOpen) this.opened({ beat_ms: WAIT * 1000 + 10_000 })
       this.heard(wait > 0)
-      take(flow, page, !wait)
+      take(flow, page, isFirst)
       if (page.more) for (const sub of ready.values()) sub.moveTo(page.cursor)
       else flow.beat(page.cursor)
       this.engine.planIs(page.plan)

@@ -4,6 +4,7 @@ import type { Entry, Sent } from './api.js'
 import { Carrier } from './carrier.js'
 import { bytesOf, entryOfBytes } from './binary.js'
 import { entryOf } from './entry.js'
+import { inOrder } from './flow.js'
 import { type Json, lossOf, Loss } from './net.js'
 import type { Sub } from './sub.js'
 
@@ -13,13 +14,20 @@ interface Wanted {
   lost?(loss: Loss): void
 }
 
+interface Have {
+  sub: Sub
+  wants: number
+  last?: string
+}
+
 export class Socket extends Carrier {
   override readonly name = 'ws'
   #socket: WebSocket | undefined
   #asked = new Map<number, Wanted>()
   #count = 0
-  // The subscriptions of this connection.
-  #have = new Map<string, { sub: Sub; wants: number }>()
+  // The subscriptions of this connection, each with its place once it is answered: what is said before
+  // is of an older one of the same topic.
+  #have = new Map<string, Have>()
 
   protected override async attempt(signal: AbortSignal): Promise<void> {
     const { net, env, path, connectMs: longest } = this.engine
@@ -54,7 +62,8 @@ export class Socket extends Carrier {
           if (typeof data === 'string') this.#hear(JSON.parse(data))
           else this.#entry(entryOfBytes(data))
         } catch (error) {
-          lost(error instanceof Loss ? error : new Loss('foreign', `not Tidewire's words: ${error}`))
+          socket.onmessage = null
+          lost(error)
         }
       }
       socket.onclose = ({ code, reason }) => {
@@ -65,8 +74,18 @@ export class Socket extends Carrier {
     })
   }
 
+  #taken(topic: string): Have | undefined {
+    const have = this.#have.get(topic)
+    return have?.last === undefined ? undefined : have
+  }
+
   #entry(entry: Entry): void {
-    this.#have.get(entry.topic)?.sub.step(entry)
+    const have = this.#taken(entry.topic)
+    if (have && entry.id) {
+      inOrder(entry.id, have.last)
+      have.last = entry.id
+    }
+    have?.sub.step(entry)
   }
 
   #hear(said: Json): void {
@@ -80,9 +99,11 @@ export class Socket extends Carrier {
     } else if (hello) {
       this.opened(hello)
       this.changed()
-    } else if (live) this.#have.get(live.topic)?.sub.caughtUp(live.at)
-    else if (gap) this.#have.get(gap.topic)?.sub.attached({ continuity: 'gap', gap })
-    else if (beat) for (const { sub } of this.#have.values()) sub.isStale || sub.moveTo(beat.at)
+    } else if (live) this.#taken(live.topic)?.sub.caughtUp(live.at)
+    else if (gap) {
+      const have = this.#taken(gap.topic)
+      have?.sub.attached({ continuity: 'gap', gap }, undefined, have.wants)
+    } else if (beat) for (const topic of this.#have.keys()) this.#taken(topic)?.sub.moveTo(beat.at)
     else if (plan) this.engine.planIs(plan.tag, plan.wait_ms)
     else if (bye) throw lossOf(bye)
     else if (error) throw lossOf(error)
@@ -99,13 +120,17 @@ export class Socket extends Carrier {
     for (const [topic, sub] of this.subs) {
       if (this.#have.has(topic)) continue
       const { wants, isKept } = sub
-      this.#have.set(topic, { sub, wants })
+      const have: Have = { sub, wants }
+      this.#have.set(topic, have)
       const after = isKept ? sub.place : 'now'
       this.#ask({ do: 'subscribe', topic, after }, {
-        done: ({ continuity, gap, at }) => sub.attached(isKept ? { continuity, ...(gap && { gap }) } : { continuity: 'new' }, at, wants, after === 'now'),
+        done: ({ continuity, gap, at }) => {
+          have.last = at ?? ''
+          sub.attached(isKept ? { continuity, ...(gap && { gap }) } : { continuity: 'new' }, at, wants, after === 'now')
+        },
         lost: (loss) => {
           if (loss.next === 'give_up') this.engine.refuse(sub, loss)
-          else this.end(loss)
+          else if (this.#socket) this.end(loss)
         },
       })
     }
@@ -127,7 +152,7 @@ export class Socket extends Carrier {
 
   /** A new token, on the connection as it is. */
   renew(token: string): void {
-    if (this.isOpen) this.#ask({ do: 'token', token }, { lost: (loss) => this.end(loss) })
+    if (this.isOpen) this.#ask({ do: 'token', token }, { lost: (loss) => this.#socket && this.end(loss) })
   }
 
   /** Would a socket open? */

@@ -6,7 +6,7 @@ import { dataOf } from './entry.js'
 import { Flow, part } from './flow.js'
 import type { Sub } from './sub.js'
 import type { Observer } from './upkeep.js'
-import { lossOf, Loss } from './net.js'
+import { lossOf, Loss, unreachable } from './net.js'
 import { type Frame, parser } from './parser.js'
 
 /** Topics that nobody reads any more leave the stream after so long, in ms. */
@@ -14,16 +14,16 @@ const LEAVING = 5000
 /** The longest frame that is taken in, in characters. */
 const FRAME_MOST = 16 << 20
 
-/** Reads an event stream to its end. */
+/** Reads an event stream to its end. A piece is told when its events are. */
 export async function read(response: Response, hear: (frame: Frame) => void, piece?: () => void): Promise<void> {
   const type = response.headers.get('content-type')
   if (!type?.startsWith('text/event-stream')) throw new Loss('foreign', `${type} in place of a stream: a proxy's or a sign-in page?`)
   const reader = response.body!.getReader()
   const decoder = new TextDecoder()
   const feed = parser(hear, FRAME_MOST)
-  for (let part; !(part = await reader.read()).done; ) {
-    piece?.()
+  for (let part; !(part = await reader.read().catch((error: unknown) => { throw unreachable(error) })).done; ) {
     feed(decoder.decode(part.value, { stream: true }))
+    piece?.()
   }
 }
 
@@ -40,9 +40,12 @@ export class Stream extends Carrier {
     const { engine } = this
     const { ready, late } = part(this.subs.values())
     if (late.length) {
-      const caught = engine.upkeep().then(({ catchUp }) => catchUp(engine, late, signal)).then(() => this.again('more topics have caught up'))
+      const caught = engine.upkeep().then(({ catchUp }) => catchUp(engine, late, signal)).then(() => {
+        throw new Loss('again', 'more topics have caught up')
+      })
       if (!ready.size) return caught
-      caught.catch((error: Loss) => this.end(error))
+      // An attempt that ended may not end the one after it.
+      caught.catch((error: Loss) => signal.aborted || this.end(error))
     }
     const connection = Array.from({ length: 16 }, () => Math.floor(engine.env.random() * 36).toString(36)).join('')
     const isEarly = engine.path.verdict('sse') !== 'clear'
@@ -55,7 +58,7 @@ export class Stream extends Carrier {
     const query = flow.query({ connection, ...(isEarly && { beats: 'early' }) })
     try {
       const response = await net.stream(`/sse?${query}`, { signal, ms: connectMs, headers: { Accept: 'text/event-stream' } })
-      if (response.status === 204) throw new Loss('stopped', 'the server asked us to stop', 'give_up')
+      if (response.status === 204) throw new Loss('stopped', 'stopped by the server', 'give_up')
       let count = 0
       const hear = (frame: Frame): void => {
         signal.throwIfAborted()
@@ -101,8 +104,8 @@ export class Stream extends Carrier {
   #hear({ event, data, id, topic, encoding, retry }: Frame, flow: Flow, count: number): void {
     if (retry !== undefined) this.told = { ms: retry }
     const kind = event.replace(/^tidewire\./, '')
+    if (!this.isOpen && !/^(hello|bye)$/.test(kind)) throw new Loss('foreign', 'an event came before the greeting')
     if (kind === event) {
-      if (!this.isOpen) throw new Loss('foreign', 'an event came before the greeting')
       this.heard(true)
       const entry: Entry = { topic: topic ?? '', event, ...(id && { id }), data: dataOf(encoding ? data : JSON.parse(data), encoding) }
       return flow.entry(entry)
@@ -128,12 +131,12 @@ export class Stream extends Carrier {
       return this.end(new Loss('silent', 'the server writes and nothing arrives: a dead connection'))
     }
     this.#stoodStill = false
-    const why = by === 'canary' ? 'what is sent apart arrives at once' : 'the server writes and nothing arrives'
+    const why = by === 'canary' ? 'what is sent apart comes at once' : 'the server writes and nothing arrives'
     void this.engine.upkeep().then((upkeep) => upkeep.shut(this, 'buffered', by, why))
     this.end(new Loss('buffered', `the path holds streams back: ${why}`))
   }
 
   protected override check(): Promise<boolean> {
-    return this.#observer?.look() ?? Promise.resolve(true)
+    return this.#observer?.check() ?? Promise.resolve(true)
   }
 }

@@ -51,7 +51,7 @@ export class Sub {
 
   join(reader: Reader, after: After): void {
     const isFirst = !this.isRead
-    if (after === 'now') after = cursorOf(this.place) ?? after
+    if (after === 'now' && !this.isStale) after = cursorOf(this.place) ?? after
     // What nobody keeps has no past: it is heard as soon as it flows.
     if (!this.isKept) after = this.isStale ? 'now' : 'start'
     this.#readers.set(reader, after)
@@ -60,7 +60,7 @@ export class Sub {
       this.wants++
     } else if (after === 'now') {
       // Where now is, only a flow that says when it has caught up can tell.
-      if (this.place === 'start') this.wants++
+      if (this.place !== 'now') this.wants++
     } else if (this.seam) {
       // Not before the app has all of its listeners.
       queueMicrotask(() => this.#readers.has(reader) && reader.seam?.({ continuity: 'new' }))

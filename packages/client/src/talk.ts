@@ -1,4 +1,6 @@
-// What an app needs that sends, or whose plan has a socket. A page that only listens never loads it.
+// What an app needs that sends, reads in loops, or whose plan has a socket. A page that only listens
+// never loads it.
 
+export { entriesOf } from './events.js'
 export { Socket } from './socket.js'
 export { publish } from './publish.js'

@@ -1,13 +1,13 @@
 // What is needed where a path may not let everything through: watching a stream, trying a rung that
 // is shut, and the last rung. Loaded beside the first stream, so that it costs that one no time.
 
-import type { Off, Report, Transport } from './api.js'
+import type { HistoryOptions, Off, Page, Report, Transport } from './api.js'
 import type { Carrier } from './carrier.js'
 import type { Engine } from './engine.js'
 import { type Answer, canarySays, Judge } from './judge.js'
 import type { Loss, Net } from './net.js'
 import { watch } from './wake.js'
-import { catchUp } from './pages.js'
+import { catchUp, history } from './pages.js'
 import { read, type Stream } from './stream.js'
 
 export { Poll } from './poll.js'
@@ -25,6 +25,9 @@ async function canary(net: Net, gap: number, signal?: AbortSignal): Promise<numb
     return []
   }
 }
+
+/** How long a stream that is looked at has to be heard, in ms. */
+const CHECK = 2000
 
 /** Watches one stream: sends what the judge asks for, and obeys it. */
 export class Observer {
@@ -44,19 +47,31 @@ export class Observer {
     signal.addEventListener('abort', () => stop())
   }
 
-  /** Bytes came, or with a `kind` a whole event. */
+  /** With a `kind` a whole event; without, the bytes in which the last ones came. */
   saw(at: number, kind: string | undefined, beat: number): void {
     if (kind) this.#judge.event(at, kind as 'entry', beat)
     else this.#judge.piece(at)
   }
 
+  /** Does anything still come through? The stream is asked to beat. */
+  async check(): Promise<boolean> {
+    const { env } = this.engine
+    const asked = env.now()
+    if (!(await this.look(CHECK, '?beat=now'))) return false
+    if (this.signal.aborted) return true
+    return new Promise((done) => {
+      const stop = env.after(CHECK - (env.now() - asked), () => done(this.stream.heardAt >= asked))
+      this.signal.addEventListener('abort', () => (stop(), done(true)))
+    })
+  }
+
   /** Asks the server what it wrote. True if it knows the stream. */
-  async look(ms = 2000): Promise<boolean> {
+  async look(ms: number, wish = ''): Promise<boolean> {
     const { engine, signal } = this
     this.#isAsking = true
     const sent = this.#since()
     const failed = (error: Loss): Answer => (error.code === 'not_found' ? 'not_found' : 'failed')
-    const answer: Answer = await engine.net.json(`/path/${this.name}`, { signal, ms }).catch(failed)
+    const answer: Answer = await engine.net.json(`/path/${this.name}${wish}`, { signal, ms }).catch(failed)
     this.#isAsking = false
     if (signal.aborted) return true
     this.#judge.answered(this.#since(), this.#since() - sent, answer)
@@ -73,7 +88,7 @@ export class Observer {
     const times = await canary(this.engine.net, gap, this.signal)
     this.#isSinging = false
     if (this.signal.aborted) return
-    this.#judge.canary(gap, times)
+    this.#judge.canary(this.#since(), gap, times)
     this.#obey()
   }
 
@@ -100,7 +115,7 @@ export class Upkeep {
   #stopRenewing: Off | undefined
 
   constructor(readonly engine: Engine) {
-    this.#stopWatching = watch(engine.env, this)
+    if (engine.subs.size) this.#stopWatching = watch(engine.env, this)
   }
 
   opened(carrier: Carrier): void {
@@ -151,11 +166,15 @@ export class Upkeep {
     void this.engine.share().then(() => this.engine.reconnect())
   }
 
+  history(topic: string, options?: HistoryOptions): Promise<Page> {
+    return history(this.engine, topic, options)
+  }
+
   /** What `explain()` gives. */
   report(): Report {
     const { env, net, status, path, plan, recent, subs } = this.engine
     const topics = [...subs.values()].map(({ topic, carrier, place, seam }) => ({ topic, transport: carrier?.name ?? null, after: place, ...(seam && { seam }) }))
-    return { at: new Date(env.now()).toISOString(), server: net.base, status, topics, path: Object.fromEntries((['sse', 'ws', 'poll'] as const).map((rung) => [rung, path.verdict(rung)])), plan, recent: [...recent] }
+    return { at: new Date(env.now()).toISOString(), server: net.base, status, topics, path: Object.fromEntries((['sse', 'ws', 'poll'] as const).map((rung) => [rung, path.verdict(rung)])), plan, recent: recent.map(([at, what]) => `${new Date(at).toISOString()} ${what}`) }
   }
 
   /** A rung does not work on this path. Its topics go on elsewhere, each from its place. */

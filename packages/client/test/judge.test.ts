@@ -22,7 +22,7 @@ interface Step {
 
 const { canaries, probes, streams } = vectors<{
   canaries: { name: string; gap_ms: number; arrivals_ms: number[]; says: string }[]
-  probes: { name: string; received_events: number; rtt_ms: number; silent_ms: number; answer: Answer; says: string }[]
+  probes: { name: string; received_events: number; rtt_ms: number; silent_ms: number; missing_ms?: number; answer: Answer; says: string }[]
   streams: { name: string; early: boolean; beat_ms: number; begins: Held; steps: Step[] }[]
 }>('path.json')
 
@@ -30,8 +30,8 @@ for (const { name, gap_ms, arrivals_ms, says } of canaries) {
   test(`path.json, canary: ${name}`, () => assert.equal(canarySays(gap_ms, arrivals_ms), says))
 }
 
-for (const { name, received_events, rtt_ms, silent_ms, answer, says } of probes) {
-  test(`path.json, probe: ${name}`, () => assert.equal(probeSays(received_events, rtt_ms, silent_ms, answer), says))
+for (const { name, received_events, rtt_ms, silent_ms, missing_ms, answer, says } of probes) {
+  test(`path.json, probe: ${name}`, () => assert.equal(probeSays(received_events, rtt_ms, silent_ms, answer, missing_ms), says))
 }
 
 for (const { name, early, beat_ms, begins, steps } of streams) {
@@ -46,14 +46,14 @@ for (const { name, early, beat_ms, begins, steps } of streams) {
     holds(begins, 'at the beginning')
     steps.forEach(({ at_ms, piece, canary, probe, then }, index) => {
       if (piece) {
-        judge.piece(at_ms)
         for (const kind of piece) judge.event(at_ms, kind, beat_ms)
+        judge.piece(at_ms)
       }
-      if (canary) judge.canary(canary.gap_ms, canary.arrivals_ms)
+      if (canary) judge.canary(at_ms, canary.gap_ms, canary.arrivals_ms)
       if (probe) judge.answered(at_ms, at_ms - probe.sent_ms, probe.answer)
       holds(then, `after step ${index}, at ${at_ms} ms`)
     })
   })
 }
 
-test('the vectors are there', () => assert.ok(canaries.length >= 17 && probes.length >= 20 && streams.length >= 15))
+test('the vectors are there', () => assert.ok(canaries.length >= 17 && probes.length >= 23 && streams.length >= 33))

@@ -7,8 +7,6 @@ import type { After, Entry, Live, Off, Refusal } from '@tidewire/client'
 import type { Failure, List, ListOptions } from './api.js'
 import { type Store, store } from './store.js'
 
-/** Entries in a page. The list keeps the newest of them. */
-const PAGE = 1000
 /** How long to wait before a page is asked for again, at most; spread by chance, doubling from the first. */
 const RETRY_MS_FIRST = 500
 const RETRY_MS_MAX = 20_000
@@ -73,7 +71,7 @@ export function list(live: Live, topic: string, event: string | undefined, limit
       let after = options().after ?? 'start'
       try {
         for (let more = after !== 'now'; more;) {
-          const page = await live.topic(topic).history({ after, limit: PAGE, signal })
+          const page = await live.topic(topic).history({ after, signal })
           if (signal.aborted) return
           change({ error: undefined })
           for (const entry of page.entries) add(fresh, entry)

@@ -82,10 +82,7 @@ impl<'a> Watch<'a> {
         }
         let Some(witnesses) = &mut self.witnesses else { return };
         let now = witnesses.requested_at.elapsed();
-        witnesses.judge.piece(now);
-        for event in events {
-            witnesses.judge.event(now, signal(event));
-        }
+        witnesses.judge.piece(now, &events.iter().map(signal).collect::<Vec<_>>());
     }
 
     fn plan_in(&mut self, event: &Event) {
@@ -108,7 +105,7 @@ impl<'a> Watch<'a> {
     /// Passing on what came may have taken long: silence begins when we listen.
     pub(super) fn listens(&mut self) {
         if let Some(witnesses) = &mut self.witnesses {
-            witnesses.judge.piece(witnesses.requested_at.elapsed());
+            witnesses.judge.piece(witnesses.requested_at.elapsed(), &[]);
         }
     }
 }
@@ -144,7 +141,7 @@ impl Witnesses {
                 self.seen.push_str(&format!(", {via}"));
             }
         }
-        self.judge.canary(&flown.canary);
+        self.judge.canary(self.requested_at.elapsed(), &flown.canary);
     }
 
     fn held(&self, by: By) -> Loss {

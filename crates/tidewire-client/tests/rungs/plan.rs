@@ -137,3 +137,30 @@ async fn who_polls_hears_of_another_plan_too() {
     let call = fake.call("GET /sse").await;
     assert_eq!(call.query("after").as_deref(), Some("e.5"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_is_taken_back_is_another_plan() {
+    let fake = Fake::start().await;
+    let mut live = subscribe(&fake.client(), &["notes/a"], After::Now, Rung::Auto);
+    give_named(&fake, "one", "ws").await;
+    let mut socket = fake.call("GET /socket").await.socket().await;
+    socket.hello().await;
+    socket.command().await;
+    socket.send(r#"{"ref":0,"ok":{"topic":"notes/a","continuity":"new","at":"e.5"}}"#).await;
+    assert_eq!(continuity(&mut live).await, Continuity::New);
+    socket.send(r#"{"plan":{"tag":"two","wait_ms":0}}"#).await;
+    give_named(&fake, "two", "poll").await;
+    let page = |tag: &str| {
+        format!(
+            r#"{{"entries":[],"cursor":"e.5","more":false,"continuity":"resumed","plan":"{tag}"}}"#
+        )
+    };
+    fake.call("GET /events").await.json(200, &page("two")).await;
+    assert_eq!(continuity(&mut live).await, Continuity::Resumed);
+    fake.call("GET /events").await.json(200, &page("one")).await;
+    let ((), waited) = time_of(give_named(&fake, "one", "ws")).await;
+    assert!(waited < Duration::from_secs(1), "{waited:?}");
+    let mut socket = fake.call("GET /socket").await.socket().await;
+    socket.hello().await;
+    assert_eq!(socket.command().await["after"], "e.5");
+}

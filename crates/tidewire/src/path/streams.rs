@@ -14,7 +14,10 @@ use std::{
 };
 
 use tidewire_proto::path::Written;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 
 use crate::{app::App, sweep::Asking};
 
@@ -70,14 +73,21 @@ impl Paths {
         self.lock().remove(&name);
     }
 
-    /// What was written to the stream of this name, if one is open.
-    pub(crate) async fn written(&self, name: StreamName) -> Result<Option<Written>, Unanswered> {
+    /// What was written to the stream of this name, if one is open. It may be made to beat at once.
+    pub(crate) async fn written(
+        &self,
+        name: StreamName,
+        wants_beat: bool,
+    ) -> Result<Option<Written>, Unanswered> {
         let trace = self.lock().get(&name).cloned();
         if let Some(trace) = trace {
+            if wants_beat {
+                trace.beat.notify_one();
+            }
             return Ok(Some(trace.written()));
         }
         let Some(asking) = self.swept.get() else { return Ok(None) };
-        timeout(ANSWER_WAIT, asking.written(name)).await.map_err(|_| Unanswered)
+        timeout(ANSWER_WAIT, asking.written(name, wants_beat)).await.map_err(|_| Unanswered)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<StreamName, Arc<Trace>>> {
@@ -119,7 +129,11 @@ impl Drop for Entered {
 }
 
 /// What was written to one stream, told by who writes it.
-pub(crate) struct Trace(Mutex<Record>);
+pub(crate) struct Trace {
+    record: Mutex<Record>,
+    /// Somebody wants to hear whether it comes through.
+    pub(crate) beat: Notify,
+}
 
 struct Record {
     events: u64,
@@ -133,7 +147,7 @@ impl Trace {
     fn new() -> Self {
         let now = Instant::now();
         let record = Record { events: 0, first_at: None, last_at: now, busy_since: Some(now) };
-        Self(Mutex::new(record))
+        Self { record: Mutex::new(record), beat: Notify::new() }
     }
 
     /// The writer has got rid of everything and waits for more.
@@ -170,7 +184,7 @@ impl Trace {
     }
 
     fn lock(&self) -> MutexGuard<'_, Record> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -128,7 +128,7 @@ impl EventStream {
         if self.early_beat().is_some_and(|at| at <= Instant::now()) {
             return Happened::Beat;
         }
-        let Self { app, session, leaving, plan, beat_at, .. } = self;
+        let Self { app, session, leaving, plan, beat_at, entered, .. } = self;
         // What is read while news are awaited: the peer of a stream never changes.
         let peer = Arc::clone(session.peer());
         tokio::select! {
@@ -143,6 +143,7 @@ impl EventStream {
                     Happened::End(WireError::new(Code::Internal, error.to_string()), app.retry())
                 }
             },
+            () = entered.trace().beat.notified() => Happened::Beat,
             () = sleep_until(*beat_at) => Happened::Beat,
         }
     }

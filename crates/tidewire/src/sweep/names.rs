@@ -16,8 +16,8 @@ use crate::path::StreamName;
 
 /// What somebody asks or says of an event stream that may be here.
 pub(super) enum Asked {
-    /// What was written to it?
-    Written(StreamName, oneshot::Sender<Option<Written>>),
+    /// What was written to it? If so wished, it beats before it answers.
+    Written(StreamName, bool, oneshot::Sender<Option<Written>>),
     /// Another has its name now.
     Forget(StreamName),
 }
@@ -66,9 +66,22 @@ fn is_of(conns: &Slab<Conn>, index: u32, name: StreamName) -> bool {
 impl Shard {
     pub(super) fn hear_asked(&mut self, asked: Asked) {
         match asked {
-            // Who asked may have gone.
-            Asked::Written(name, answer) => drop(answer.send(self.written(name))),
+            Asked::Written(name, wants_beat, answer) => {
+                if wants_beat {
+                    self.beat_named(name);
+                }
+                // Who asked may have gone.
+                let _ = answer.send(self.written(name));
+            }
             Asked::Forget(name) => self.names.leave(name, &mut self.conns),
+        }
+    }
+
+    fn beat_named(&mut self, name: StreamName) {
+        let Some(index) = self.names.find(name, &self.conns) else { return };
+        if let Some(conn) = self.conns.get(index as usize) {
+            let key = Key { index, generation: conn.generation };
+            self.beat(key);
         }
     }
 

@@ -88,6 +88,6 @@ impl Shard {
         }
         *told = *number;
         let words = wire.plan(tag, app.plan_slot());
-        self.say(key, &words, 1);
+        self.say(key, &words);
     }
 }

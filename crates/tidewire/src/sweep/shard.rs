@@ -229,7 +229,7 @@ impl Shard {
             self.names.enter(named.name, key.index, &mut self.conns);
         }
         self.enter_topics(key);
-        self.say(key, &first, named.map_or(1, |named| named.frames));
+        self.say_frames(key, &first, named.map_or(1, |named| named.frames));
         self.arm(key);
         self.make_ready(key);
     }
@@ -440,8 +440,12 @@ impl Shard {
         true
     }
 
-    /// Says something to this peer alone, in so many frames.
-    pub(super) fn say(&mut self, key: Key, words: &bytes::Bytes, frames: u32) {
+    /// Says something to this peer alone.
+    pub(super) fn say(&mut self, key: Key, words: &bytes::Bytes) {
+        self.say_frames(key, words, 1);
+    }
+
+    fn say_frames(&mut self, key: Key, words: &bytes::Bytes, frames: u32) {
         let Some(conn) = self.conn(key) else { return };
         let told = conn.out.say(&conn.stream, words, frames);
         self.after_write(key, told.is_err());

@@ -164,7 +164,7 @@ impl Shard {
         }
         match talk::hear(event) {
             Heard::Nothing => {}
-            Heard::Answer(bytes) => self.say(key, &bytes, 1),
+            Heard::Answer(bytes) => self.say(key, &bytes),
             Heard::Close(close) => self.end(key, End::Closed(close)),
             Heard::Ask(ask) => {
                 let Some(mut session) = conn.session.take() else { return };
@@ -219,7 +219,7 @@ impl Shard {
         let is_heard = matches!(conn.phase, Phase::Open | Phase::Finishing)
             && !matches!(ending, Some(End::Broken(..)));
         if is_heard {
-            self.say(key, words, 1);
+            self.say(key, words);
         }
     }
 
@@ -276,7 +276,7 @@ impl Shard {
         };
         conn.phase = phase;
         conn.phase_until = None;
-        self.say(key, &words, 1);
+        self.say(key, &words);
         self.settle(key);
     }
 
@@ -335,6 +335,6 @@ impl Shard {
             conn.silent_beats += 1;
         }
         let words = wire.beat(session.cursor());
-        self.say(key, &words, 1);
+        self.say(key, &words);
     }
 }

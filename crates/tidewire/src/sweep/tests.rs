@@ -139,7 +139,7 @@ impl Turned {
     /// What was written to the stream of this name.
     fn written(&mut self, name: &str) -> Option<Written> {
         let (answer, mut answered) = oneshot::channel();
-        self.ask(Asked::Written(self.bed.app.paths.name(None, name), answer));
+        self.ask(Asked::Written(self.bed.app.paths.name(None, name), false, answer));
         self.after(0);
         answered.try_recv().unwrap()
     }

@@ -260,3 +260,41 @@ fn a_private_key_is_refused_where_the_public_one_belongs() {
     assert!(check_public_key(Algorithm::RS256, &key.public_key_pem()).is_err());
     assert!(check_public_key(Algorithm::EdDSA, "nonsense").is_err());
 }
+
+/// Other checks are put in force: what has not changed is the same, and only the peers of keys that are
+/// gone, or mean something else, are told of.
+#[tokio::test]
+async fn other_checks_keep_what_has_not_changed() {
+    let jwks = |path: &str| {
+        let url = url::Url::parse("https://id.example").unwrap().join(path).unwrap();
+        settings(Algorithm::ES256, Some(Verification::Jwks(url)))
+    };
+    let set = |gate: &TokenGate| match &gate.current.load().keys {
+        Keys::Set(set) => Arc::clone(set),
+        _ => panic!("a key set"),
+    };
+    let gate = gate(&jwks("/keys"));
+    let (first, peer) = (set(&gate), admit(&gate, KEY).await.unwrap());
+    let put = |auth: &AuthSettings| gate.put_in_force(gate.prepare(auth).unwrap());
+
+    let mut auth = AuthSettings { leeway: Duration::ZERO, ..jwks("/keys") };
+    assert!(put(&auth).is_empty());
+    assert!(Arc::ptr_eq(&set(&gate), &first), "its keys need not be fetched again");
+    assert!(Arc::ptr_eq(&admit(&gate, KEY).await.unwrap(), &peer));
+    assert!(put(&jwks("/others")).is_empty());
+    assert!(!Arc::ptr_eq(&set(&gate), &first));
+
+    auth.keys[0].grant = grant(&["**"], &[]);
+    let gone = put(&auth);
+    assert!(gone.len() == 1 && Arc::ptr_eq(&gone[0], &peer), "it has other rights now");
+    let peer = admit(&gate, KEY).await.unwrap();
+    auth.keys[0].key = Secret::new(SECRET);
+    let gone = put(&auth);
+    assert!(gone.len() == 1 && Arc::ptr_eq(&gone[0], &peer), "its name has another key now");
+    assert!(admit(&gate, KEY).await.is_err());
+
+    // What cannot be used is refused before anything is put in force.
+    let pem = Verification::PublicKey("no key".to_owned());
+    assert!(gate.prepare(&settings(Algorithm::ES256, Some(pem))).is_err());
+    assert!(admit(&gate, SECRET).await.is_ok());
+}

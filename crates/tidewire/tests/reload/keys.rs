@@ -69,6 +69,7 @@ async fn the_plan_says_what_the_settings_say() {
         ("topics_per_stream_max", 64),
         ("subscriptions_per_socket_max", 128),
         ("message_bytes_max", 262_144),
+        ("page_entries_max", 1_000),
     ] {
         assert_eq!(before[name], json!(expected), "{name}");
     }

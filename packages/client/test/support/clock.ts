@@ -11,40 +11,74 @@ import '../../src/talk.js'
 interface Timer {
   at: number
   order: number
+  isClients: boolean
   call: () => void
 }
 
-/** Turns of the event loop after each timer: more than the longest chain of answers and reads needs. */
-const TURNS = 12
+/** Turns of the event loop after each timer, as long as they lead to other timers: at least, and at most. */
+const TURNS = 3
+const TURNS_MOST = 20
 
-export class Clock {
+/** Time as a server sees it. */
+export interface Time {
+  readonly time: number
+  after(ms: number, call: () => void): () => void
+}
+
+/** The time that everybody has. What waits does not keep a test from ending. */
+export const realTime: Time = {
+  get time() {
+    return Date.now()
+  },
+  after(ms, call) {
+    const timer = setTimeout(call, ms).unref()
+    return () => clearTimeout(timer)
+  },
+}
+
+export class Clock implements Time {
   time = Date.UTC(2026, 0, 1)
   /** What `random` gives, or where it comes from. */
   draw: () => number = () => 0.5
   #timers: Timer[] = []
   #count = 0
+  #changes = 0
 
   /** What is injected as `options.env`. */
   readonly env: Pick<Env, 'now' | 'random' | 'after'> = {
     now: () => this.time,
     random: () => this.draw(),
-    after: (ms, call) => {
-      const timer: Timer = { at: this.time + Math.max(0, ms), order: this.#count++, call }
-      this.#timers.push(timer)
-      return () => {
-        this.#timers = this.#timers.filter((other) => other !== timer)
-      }
-    },
+    after: (ms, call) => this.#set(ms, call, true),
   }
 
-  /** Timers that wait. */
+  /** The same for what is not the client. */
+  after(ms: number, call: () => void): () => void {
+    return this.#set(ms, call, false)
+  }
+
+  /** Timers of the client that wait. */
   get waiting(): number {
-    return this.#timers.length
+    return this.#timers.filter(({ isClients }) => isClients).length
+  }
+
+  #set(ms: number, call: () => void, isClients: boolean): () => void {
+    const timer: Timer = { at: this.time + Math.max(0, ms), order: this.#count++, isClients, call }
+    this.#timers.push(timer)
+    this.#changes++
+    return () => {
+      this.#changes++
+      this.#timers = this.#timers.filter((other) => other !== timer)
+    }
   }
 
   /** Lets everything happen that needs no time. */
-  async settle(turns = TURNS): Promise<void> {
-    for (let turn = 0; turn < turns; turn++) await new Promise((done) => setImmediate(done))
+  async settle(): Promise<void> {
+    let seen = this.#changes
+    for (let turn = 0, still = 0; still < TURNS && turn < TURNS_MOST; turn++) {
+      await new Promise((done) => setImmediate(done))
+      still = this.#changes === seen ? still + 1 : 0
+      seen = this.#changes
+    }
   }
 
   /** Moves time on, from timer to timer. */
@@ -83,6 +117,32 @@ export class Clock {
     if (!next || next.at > end) return undefined
     this.#timers = this.#timers.filter((timer) => timer !== next)
     return next
+  }
+}
+
+/** One direction of a connection: words arrive in the order in which they were said, whatever the path does. */
+export class Wire {
+  #last = 0
+  #under = 0
+  #held: (() => void)[] = []
+
+  constructor(readonly clock: Time, readonly latency: () => number, readonly isHeld: () => boolean) {}
+
+  say(arrive: () => void, atOnce: (call: () => void) => void = (call) => call()): void {
+    if (this.isHeld()) return void this.#held.push(() => this.say(arrive, atOnce))
+    const { time } = this.clock
+    this.#last = Math.max(this.#last, time + this.latency())
+    if (this.#last <= time && !this.#under) return atOnce(arrive)
+    this.#under++
+    this.clock.after(this.#last - time, () => {
+      this.#under--
+      arrive()
+    })
+  }
+
+  /** What was held goes on. */
+  release(): void {
+    this.#held.splice(0).forEach((say) => say())
   }
 }
 

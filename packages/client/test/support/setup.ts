@@ -33,7 +33,7 @@ export function world(options: Options = {}, prepare: (sim: Sim, clock: Clock) =
   const clock = new Clock()
   const sim = new Sim(clock)
   prepare(sim, clock)
-  const live = connect<Any>('http://sim.test', { ...options, env: { ...sim.env, ...options.env } })
+  const live = connect<Any>('http://sim.test', { ...options, env: { ...clock.env, ...sim.env, ...options.env } })
   const states: string[] = []
   const statuses: Status[] = []
   const errors: unknown[] = []

@@ -1,5 +1,6 @@
 // The socket of the server in memory: what a browser's `WebSocket` shows of it, and the server's half.
 
+import { Wire } from './clock.js'
 import { type Kept, sequenceOf } from './log.js'
 import { errorOf, type Sim } from './sim.js'
 
@@ -13,11 +14,17 @@ export class SimSocket {
   /** Its subscriptions, as the server has them, and which of them are kept. */
   readonly topics = new Map<string, boolean>()
   #stopBeating: () => void = () => undefined
+  readonly #up: Wire
+  readonly #down: Wire
 
   constructor(readonly sim: Sim, url: string) {
     const { searchParams } = new URL(url)
-    this.#later(() => {
-      if (sim.isFrozen || this.readyState !== 0) return
+    const isFrozen = (): boolean => sim.isFrozen
+    this.#up = new Wire(sim.clock, () => sim.latency, isFrozen)
+    this.#down = new Wire(sim.clock, () => sim.latency, isFrozen)
+    sim.dialled.add(this)
+    this.#up.say(() => {
+      if (this.readyState !== 0) return
       const ticket = searchParams.get('ticket')
       const token = sim.useTicket(ticket)
       if (!sim.isUp || sim.areSocketsBlocked || (ticket && token === undefined)) return this.drop(1006)
@@ -26,15 +33,15 @@ export class SimSocket {
       this.onopen?.()
       this.tell({ hello: sim.hello() })
       this.#beat()
-    })
+    }, queueMicrotask)
   }
 
   // What the client calls.
 
   send(data: string | Uint8Array): void {
     if (this.readyState !== 1) return
-    this.#later(() => {
-      if (this.readyState !== 1 || this.sim.isFrozen) return
+    this.#up.say(() => {
+      if (!this.sim.sockets.has(this)) return
       if (typeof data !== 'string') {
         const head = (data[0]! << 8) + data[1]! + 2
         const command = JSON.parse(new TextDecoder().decode(data.subarray(2, head)))
@@ -42,20 +49,26 @@ export class SimSocket {
       }
       this.sim.said.push({ at: this.sim.clock.time, text: data })
       this.#obey(JSON.parse(data))
-    })
+    }, queueMicrotask)
   }
 
   close(): void {
     this.readyState = 3
     this.#stopBeating()
     this.sim.sockets.delete(this)
+    this.sim.dialled.delete(this)
+  }
+
+  /** The path lets go of what it held. */
+  thaw(): void {
+    this.#up.release()
+    this.#down.release()
   }
 
   // What the server does.
 
   tell(what: object): void {
-    if (this.sim.isFrozen) return
-    this.#later(() => this.readyState === 1 && this.onmessage?.({ data: JSON.stringify(what) }))
+    this.#down.say(() => this.readyState === 1 && this.onmessage?.({ data: JSON.stringify(what) }), queueMicrotask)
   }
 
   hearEntry(entry: Kept): void {
@@ -65,26 +78,23 @@ export class SimSocket {
     const header = Buffer.from(JSON.stringify(head))
     const length = Buffer.from([header.length >> 8, header.length & 255])
     const bytes = Buffer.concat([length, header, Buffer.from(data as string, encoding)])
-    this.#later(() => this.onmessage?.({ data: bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) }))
+    this.#down.say(() => this.readyState === 1 && this.onmessage?.({ data: bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) }), queueMicrotask)
   }
 
   /** Closes it, as seen from the client. */
   drop(code: number): void {
-    this.#later(() => {
+    this.#stopBeating()
+    this.sim.sockets.delete(this)
+    this.#down.say(() => {
       if (this.readyState === 3) return
-      this.close()
+      this.readyState = 3
       this.onerror?.()
       this.onclose?.({ code, reason: '' })
-    })
-  }
-
-  #later(call: () => void): void {
-    if (this.sim.latency) this.sim.clock.env.after(this.sim.latency, call)
-    else queueMicrotask(call)
+    }, queueMicrotask)
   }
 
   #beat(): void {
-    this.#stopBeating = this.sim.clock.env.after(this.sim.beatMs, () => {
+    this.#stopBeating = this.sim.clock.after(this.sim.beatMs, () => {
       this.tell({ beat: { at: this.sim.log.cursorAt(this.sim.log.newest) } })
       this.#beat()
     })

@@ -4,7 +4,7 @@
 // the protocol as the client uses, so that a test can hold, cut, delay and falsify any of it.
 
 import type { Env } from '../../src/api.js'
-import type { Clock } from './clock.js'
+import { type Time, Wire } from './clock.js'
 import { type Kept, Log, sequenceOf } from './log.js'
 import { SimSocket } from './sim-socket.js'
 
@@ -48,15 +48,20 @@ export class Flowing {
   events = 0
   openedAt: number
   wroteAt: number
+  /** The server writes no more. */
   isOver = false
-  #held: string[] = []
+  /** The reader reads no more. */
+  isGone = false
+  readonly #wire: Wire
   #controller!: ReadableStreamDefaultController<Uint8Array>
   readonly body: ReadableStream<Uint8Array>
   place = 0
 
   constructor(readonly sim: Sim, readonly name: string, readonly topics: string[], readonly asked: Asked) {
     this.openedAt = this.wroteAt = sim.clock.time
-    this.body = new ReadableStream<Uint8Array>({ start: (controller) => void (this.#controller = controller), cancel: () => this.end() })
+    sim.reading.add(this)
+    this.#wire = new Wire(sim.clock, () => sim.latency, () => sim.isFrozen || sim.holds)
+    this.body = new ReadableStream<Uint8Array>({ start: (controller) => void (this.#controller = controller), cancel: () => this.fail() })
     asked.signal?.addEventListener('abort', () => this.fail(asked.signal!.reason))
   }
 
@@ -75,45 +80,38 @@ export class Flowing {
     this.write(event === 'message' ? undefined : event, encoding ? data : JSON.stringify(data), { encoding, topic, id })
   }
 
-  /** Writes text as it is. */
+  /** Writes text as it is. A path that holds streams back keeps it. */
   raw(text: string): void {
-    if (this.isOver) return
-    if (this.sim.holds || this.sim.isFrozen) return void this.#held.push(text)
-    this.#send(text)
+    if (!this.isOver) this.#wire.say(() => this.isGone || this.#controller.enqueue(new TextEncoder().encode(text)))
   }
 
   release(): void {
-    const held = this.#held.splice(0).join('')
-    if (held && !this.isOver) this.#send(held)
-  }
-
-  #send(text: string): void {
-    const { latency, clock } = this.sim
-    const send = (): void => {
-      if (!this.isOver || text === '') this.#controller.enqueue(new TextEncoder().encode(text))
-    }
-    if (latency) clock.env.after(latency, send)
-    else send()
+    this.#wire.release()
   }
 
   /** Ends as a server does that is done. What a path held comes now. */
   end(): void {
     if (this.isOver) return
-    this.release()
     this.isOver = true
     this.sim.streams.delete(this)
-    try {
-      this.#controller.close()
-    } catch {
-      // Cancelled by its reader.
-    }
+    // What ends is let go by any path.
+    const { holds } = this.sim
+    this.sim.holds = false
+    this.release()
+    this.#wire.say(() => {
+      if (!this.isGone) this.#controller.close()
+      this.isGone = true
+      this.sim.reading.delete(this)
+    })
+    this.sim.holds = holds
   }
 
   /** Breaks off. */
   fail(error: unknown = new TypeError('terminated')): void {
-    if (this.isOver) return
-    this.isOver = true
+    if (this.isGone) return
+    this.isOver = this.isGone = true
     this.sim.streams.delete(this)
+    this.sim.reading.delete(this)
     this.#controller.error(error)
   }
 }
@@ -133,6 +131,10 @@ export class Sim {
   readonly asked: Asked[] = []
   readonly streams = new Set<Flowing>()
   readonly sockets = new Set<SimSocket>()
+  /** Sockets that a client has, or waits for. */
+  readonly dialled = new Set<SimSocket>()
+  /** Streams that a client reads, or waits for. */
+  readonly reading = new Set<Flowing>()
   /** Every message that a socket sent. */
   readonly said: { at: number; text: string }[] = []
   intercept: Intercept = () => undefined
@@ -148,6 +150,8 @@ export class Sim {
   beatMs = 20_000
   retryMs = 1500
   hasPath = true
+  /** A thousand requests came in one moment; no further one is answered. */
+  isSpinning = false
   /** Says no with a code, or lets in. */
   admit: (token: string | undefined, topics: string[]) => string | undefined = () => undefined
   #keys = new Map<string, Kept>()
@@ -156,12 +160,12 @@ export class Sim {
   #epochs = 0
   #connections = 0
 
-  constructor(readonly clock: Clock) {}
+  constructor(readonly clock: Time) {}
 
-  get env(): Partial<Env> {
+  /** What is injected as `options.env`, but for the time. */
+  get env(): Pick<Env, 'fetch' | 'WebSocket'> {
     const sim = this
     return {
-      ...this.clock.env,
       fetch: ((url: string, init: RequestInit = {}) => this.#fetch(String(url), init)) as typeof fetch,
       WebSocket: class extends SimSocket {
         constructor(url: string) {
@@ -229,12 +233,14 @@ export class Sim {
   }
 
   release(): void {
-    for (const stream of this.streams) stream.release()
+    for (const stream of this.reading) stream.release()
   }
 
+  /** The path lets everything through again, what it held first. */
   thaw(): void {
     this.isFrozen = false
     this.release()
+    for (const socket of this.dialled) socket.thaw()
   }
 
   hello(): { connection: string; protocol: 1; beat_ms: number; retry_ms: number; plan?: string } {
@@ -266,12 +272,17 @@ export class Sim {
     const text = body instanceof Uint8Array ? Buffer.from(body).toString('base64') : String(body ?? '')
     const asked: Asked = { at: this.clock.time, method, path: pathname.replace(/^\/v1/, ''), query: searchParams, headers: new Headers(headers), body: text, signal: signal ?? undefined }
     this.asked.push(asked)
+    // Who asks without end in no time would never let the test fail.
+    if (this.asked.at(-1000)?.at === asked.at) {
+      this.isSpinning = true
+      return never({ signal: undefined })
+    }
     const aborted = new Promise<never>((_, lost) => {
       if (signal?.aborted) lost(signal.reason)
       signal?.addEventListener('abort', () => lost(signal.reason))
     })
     aborted.catch(() => undefined)
-    const travel = (): Promise<void> | undefined => (this.latency ? new Promise((done) => void this.clock.env.after(this.latency, done)) : undefined)
+    const travel = (): Promise<void> | undefined => (this.latency ? new Promise((done) => void this.clock.after(this.latency, done)) : undefined)
     const answer = async (): Promise<Response> => {
       await travel()
       if (this.isFrozen) return never(asked)
@@ -302,6 +313,7 @@ export class Sim {
     if (path === '/path' && this.hasPath) return new Response(null, { status: 204 })
     if (path.startsWith('/path/') && this.hasPath) {
       const stream = [...this.streams].find(({ name }) => `/path/${name}` === path)
+      if (query.get('beat') === 'now') stream?.write('tidewire.beat', { beat: true, ...(this.log.newest > 0 && { at: this.log.cursorAt(this.log.newest) }) })
       const { time } = this.clock
       return stream ? json({ connection: stream.name, events: stream.events, open_ms: time - stream.openedAt, quiet_ms: time - stream.wroteAt, blocked: false }) : refusal(404, 'not_found')
     }
@@ -323,13 +335,13 @@ export class Sim {
     if (gap) stream.write('tidewire.gap', gap)
     for (const entry of this.log.after(kept, from)) stream.entry(entry)
     const beat = (): void => stream.write('tidewire.beat', { beat: true, ...(at && { at: this.log.cursorAt(this.log.newest) }) })
-    if (asked.query.get('beats') === 'early') for (const ms of [250, 500, 1000, 2000]) this.clock.env.after(ms, beat)
+    if (asked.query.get('beats') === 'early') for (const ms of [250, 500, 1000, 2000]) this.clock.after(ms, beat)
     const beats = (): void => {
       if (stream.isOver) return
       if (this.clock.time - stream.wroteAt >= this.beatMs) beat()
-      this.clock.env.after(Math.max(1, this.beatMs - (this.clock.time - stream.wroteAt)), beats)
+      this.clock.after(Math.max(1, this.beatMs - (this.clock.time - stream.wroteAt)), beats)
     }
-    this.clock.env.after(this.beatMs, beats)
+    this.clock.after(this.beatMs, beats)
     return new Response(stream.body, { headers: EVENT_STREAM })
   }
 
@@ -337,7 +349,7 @@ export class Sim {
     const stream = new Flowing(this, 'canary', [], asked)
     const gap = +(asked.query.get('gap') ?? 250)
     for (const n of [1, 2, 3]) {
-      this.clock.env.after(gap * (n - 1), () => {
+      this.clock.after(gap * (n - 1), () => {
         stream.write('tidewire.canary', { n })
         if (n === 3) stream.end()
       })
@@ -354,7 +366,7 @@ export class Sim {
     const { tag } = this.plan
     if (wait && !gap && !this.log.after(topics, from).length) {
       await new Promise<void>((done) => {
-        const stop = this.clock.env.after(wait, () => woken())
+        const stop = this.clock.after(wait, () => woken())
         const woken = (): void => {
           const isOther = this.plan.tag !== tag
           if (this.isUp && !isOther && !this.log.after(topics, from).length && this.clock.time < asked.at + wait) return
