@@ -144,7 +144,7 @@ test('cut in every state: half closed, being closed, with bytes that nobody take
   await until('all are gone', () => relay.connections.length === 0)
 })
 
-test('cut while the other side resets: no socket is left behind, which would keep the process alive', async (t) => {
+test('cut while the other side resets: no socket is left behind', async (t) => {
   const sockets = () => process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length
   await until('those of other tests are gone', () => sockets() === 0)
   const server = await listen(t, (socket) => socket.resume())
