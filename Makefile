@@ -48,7 +48,8 @@ packages: build   ## the TypeScript client and the React hooks: types, tests, ho
 	npm run size --workspace packages/client --workspace packages/react
 	npm test --workspace packages/client --workspace packages/react
 
-browser: build    ## the built binary in real browsers, Chromium and Firefox
+browser: build    ## the built binary and the built client in real browsers, Chromium and Firefox
+	npm run build --workspace packages/client
 	npm test --workspace packages/browser-tests
 
 proxies: build    ## the built binary and the client in Node behind real proxies, and the snippets of docs/proxies.md

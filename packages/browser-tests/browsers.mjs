@@ -66,7 +66,14 @@ async function launched(name) {
   running.set(name, browser)
   return browser
 }
-after(() => Promise.all([...running.values()].map((browser) => within('a browser closes', browser.close()).catch(() => browser.process().kill('SIGKILL')))))
+after(async () => {
+  await Promise.all([...running.values()].map((browser) => within('a browser closes', browser.close()).catch(() => browser.process().kill('SIGKILL'))))
+  // Whatever a test has left open would keep this process, and all tests, waiting for ever.
+  setTimeout(() => {
+    console.error(`left open: ${process.getActiveResourcesInfo().join(', ')}`)
+    process.exit(1)
+  }, 20_000).unref()
+})
 
 const nameOf = new WeakMap()
 

@@ -32,7 +32,7 @@ export class Line {
 }
 
 /** Resets a connection at once. `resetAndDestroy` ends it first: bytes that nobody takes hold that up,
- *  and when the other side resets meanwhile, Node loses the socket and never closes it. */
+ *  and a socket that breaks meanwhile was seen to stay for ever, and the process with it. */
 function reset(socket) {
   if (!socket.connecting && !socket.writableEnded) socket.resetAndClosing = true
   socket.destroy()

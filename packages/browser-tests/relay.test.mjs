@@ -144,7 +144,7 @@ test('cut in every state: half closed, being closed, with bytes that nobody take
   await until('all are gone', () => relay.connections.length === 0)
 })
 
-test('cut while the other side resets: no socket is left behind, which would keep the process alive', async (t) => {
+test('cut while the other side resets: no socket is left behind', async (t) => {
   const sockets = () => process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length
   await until('those of other tests are gone', () => sockets() === 0)
   const server = await listen(t, (socket) => socket.resume())
@@ -152,7 +152,7 @@ test('cut while the other side resets: no socket is left behind, which would kee
   const clients = Array.from({ length: 20 }, () => dial(t, relay.port))
   for (const client of clients) client.write('x')
   await until('all are served', () => relay.connections.filter(({ bytesUp }) => bytesUp === 1).length === clients.length)
-  for (const client of clients) client.destroy()
+  for (const client of clients) Object.assign(client, { resetAndClosing: true }).destroy() // a reset that is there at once
   relay.cut()
   await until('nothing is left', () => sockets() === 0, 5_000)
 })
