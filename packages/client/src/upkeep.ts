@@ -192,7 +192,7 @@ export class Upkeep {
     const subs = [...carrier.subs.values()]
     let isFound = false
     for (const sub of subs) {
-      const query = new URLSearchParams({ topic: sub.topic, after: 'now', limit: '1' })
+      const query = new URLSearchParams({ topic: sub.topic, after: sub.place, limit: '1' })
       if (subs.length > 1) {
         await net.json(`/events?${query}`).catch((its: Loss) => {
           // What is not kept has no pages, and this says nothing of reading it live.

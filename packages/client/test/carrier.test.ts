@@ -290,6 +290,24 @@ for (const [door, topic] of DOORS) {
   })
 }
 
+for (const [door, topic] of DOORS) {
+  test(`${door}: a cursor that is none refuses its own topic, and no other`, async () => {
+    for (const isFirst of [true, false]) {
+      // A leading zero: no server writes such a cursor.
+      const { clock, sim, live, hear } = world()
+      const bad = isFirst ? hear(`${topic}/bad`, { after: 'k.01' }) : undefined
+      const good = hear(topic)
+      if (!isFirst) await clock.run(2000)
+      const late = bad ?? hear(`${topic}/bad`, { after: 'k.01' })
+      await clock.run(5000)
+      sim.publish(topic, 1)
+      await clock.run(1000)
+      assert.deepEqual([good.data, good.refused, late.refused], [[1], [], ['bad_cursor']])
+      live.close()
+    }
+  })
+}
+
 test('a rung whose only topic is refused does not hold up the other rungs when they lose their connection', async () => {
   const { clock, sim, live, hear } = world({}, (sim) => (sim.admit = (_, topics) => (topics.includes('board/secret') ? 'forbidden' : undefined)))
   const chat = hear('chat/a')
