@@ -1,15 +1,20 @@
 // An app as a browser sees it: a page of its own origin that uses the client, and reports what it
 // hears to where it came from. No driver is needed, so any browser that opens a URL will do.
 
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
+import { dirname, join } from 'node:path'
 
 /** Starts the app. `client` is the built client's file; `job` is `{ url, topic, after }`. */
 export async function serveApp(client, job) {
   let report
+  const folder = dirname(client)
+  const parts = (await readdir(folder)).filter((name) => name.endsWith('.js'))
   const files = {
     '/': ['text/html', PAGE],
     '/client.js': ['text/javascript', await readFile(client)],
+    // What it loads later lies beside it.
+    ...Object.fromEntries(await Promise.all(parts.map(async (part) => [`/${part}`, ['text/javascript', await readFile(join(folder, part))]]))),
     '/job.js': ['text/javascript', `${run}\nrun(${JSON.stringify(job)})`],
   }
   const server = createServer(async (asked, answer) => {
