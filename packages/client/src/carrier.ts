@@ -49,6 +49,7 @@ export abstract class Carrier implements Carries {
   add(sub: Sub): void {
     this.subs.set(sub.topic, sub)
     sub.carrier = this
+    if (!this.#isRunning) this.say('connecting', 'somebody listens')
     this.touch()
   }
 

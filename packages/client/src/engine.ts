@@ -207,8 +207,9 @@ export class Engine {
     const degraded = [...this.subs.values()].find((sub) => sub.carrier && sub.carrier.name !== this.planned(sub.topic))
     const refused = [...this.subs.values()].find((sub) => sub.refusal)?.refusal
     const status = this.isClosed ? { state: 'closed' as const, why: 'close() was called' } : worst && worst.subs.size ? worst.status : refused ? { state: 'refused' as const, why: refused.message } : carriers[0]!.status
-    // Between two carriers nobody is idle.
-    if (status.state === 'idle' && this.subs.size) return
+    // Between two carriers nobody is idle, nor is everything open.
+    const isBetween = [...this.subs.values()].some((sub) => !sub.carrier && !sub.refusal)
+    if ((status.state === 'idle' && this.subs.size) || (status.state === 'open' && isBetween)) return
     const next = { ...status, next: STATES[status.state], ...(degraded && this.plan && { degradedFrom: this.planned(degraded.topic) }) }
     this.isShown(next)
   }

@@ -85,9 +85,9 @@ export class Net {
     return typeof this.#source === 'function'
   }
 
-  /** Asks, and gives the head of an answer that is a success; its body ends with `signal`. */
-  stream(path: string, call?: Call): Promise<Response> {
-    return this.#ask(path, call)
+  /** Asks, and gives the head of an answer that is a success; its body ends with `signal`. Or what `use` makes of all of it in time. */
+  stream<T = Response>(path: string, call?: Call, use?: (response: Response) => Promise<T>): Promise<T> {
+    return this.#ask(path, call, use)
   }
 
   /** Asks, and gives the whole answer as JSON; nothing for one without a body. */

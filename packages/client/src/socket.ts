@@ -58,7 +58,7 @@ export class Socket extends Carrier {
       signal.addEventListener('abort', () => lost(signal.reason))
       socket.onmessage = ({ data }) => {
         try {
-          this.heard(this.isOpen)
+          if (this.isOpen) this.heard(true)
           if (typeof data === 'string') this.#hear(JSON.parse(data))
           else this.#entry(entryOfBytes(data))
         } catch (error) {

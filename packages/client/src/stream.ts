@@ -1,14 +1,16 @@
 // The event stream: read with `fetch`, and watched, because a path may hold it back without a word.
 
-import type { Entry, Off } from './api.js'
+import type { Off } from './api.js'
 import { Carrier } from './carrier.js'
-import { dataOf } from './entry.js'
+import { entryOf } from './entry.js'
 import { Flow, part } from './flow.js'
 import type { Sub } from './sub.js'
 import type { Observer } from './upkeep.js'
 import { lossOf, Loss, unreachable } from './net.js'
 import { type Frame, parser } from './parser.js'
 
+/** A stream that stands still again within so long, in ms, is held back. */
+const STOOD_STILL = 60_000
 /** Topics that nobody reads any more leave the stream after so long, in ms. */
 const LEAVING = 5000
 /** The longest frame that is taken in, in characters. */
@@ -29,8 +31,8 @@ export async function read(response: Response, hear: (frame: Frame) => void, pie
 
 export class Stream extends Carrier {
   override readonly name = 'sse'
-  // A stream that was known to flow stood still: the first time it is a dead connection.
-  #stoodStill = false
+  // When a stream that was known to flow stood still: the first time it is a dead connection.
+  #stoodStillAt = -Infinity
   #observer: Observer | undefined
   // What the stream that is open reads.
   #topics: Map<string, Sub> | undefined
@@ -107,8 +109,7 @@ export class Stream extends Carrier {
     if (!this.isOpen && !/^(hello|bye)$/.test(kind)) throw new Loss('foreign', 'an event came before the greeting')
     if (kind === event) {
       this.heard(true)
-      const entry: Entry = { topic: topic ?? '', event, ...(id && { id }), data: dataOf(encoding ? data : JSON.parse(data), encoding) }
-      return flow.entry(entry)
+      return flow.entry(entryOf({ topic, event, id, encoding, data: encoding ? data : JSON.parse(data) }))
     }
     const said = JSON.parse(data)
     if (kind === 'hello') {
@@ -124,13 +125,15 @@ export class Stream extends Carrier {
     else if (kind === 'bye') throw lossOf(said)
   }
 
-  /** The path holds this stream back. One that is known to flow stands still the first time. */
+  /** The path holds this stream back. One that is known to flow has died, unless it just did so. */
   isHeld(by: string, isProven: boolean): void {
-    if (isProven && !this.#stoodStill) {
-      this.#stoodStill = true
+    const { env, path } = this.engine
+    const isNew = env.now() - this.#stoodStillAt > STOOD_STILL
+    if ((isProven || path.verdict('sse') === 'clear') && isNew) {
+      this.#stoodStillAt = env.now()
+      path.forget()
       return this.end(new Loss('silent', 'the server writes and nothing arrives: a dead connection'))
     }
-    this.#stoodStill = false
     const why = by === 'canary' ? 'what is sent apart comes at once' : 'the server writes and nothing arrives'
     void this.engine.upkeep().then((upkeep) => upkeep.shut(this, 'buffered', by, why))
     this.end(new Loss('buffered', `the path holds streams back: ${why}`))

@@ -81,24 +81,25 @@ export class Sub {
       if (!this.isStale || isEarlier(from, this.place)) this.place = from
       for (const reader of this.#readers.keys()) this.#readers.set(reader, from)
     }
-    if (wasNow || !this.isKept) this.#begin(at)
     this.moveTo(at)
-    for (const [reader, had] of [...this.#readers]) if (had !== 'now') reader.seam?.(seam)
+    this.#tell(seam, wasNow ? at : undefined, true)
   }
 
   /** Everything that was there is said: whoever waits for what comes now hears from here on. */
   caughtUp(at?: string): void {
     if (this.isStale) return
     this.moveTo(at)
-    this.#begin(cursorOf(this.place) ?? at).forEach((reader) => reader.seam?.({ continuity: 'new' }))
+    this.#tell({ continuity: 'new' }, cursorOf(this.place) ?? at)
   }
 
-  /** Who waits for what comes now hears from here on. */
-  #begin(at: string | undefined): Reader[] {
-    const here = this.isKept ? at : 'start'
-    const newcomers = here ? [...this.#readers.keys()].filter((reader) => this.#readers.get(reader) === 'now') : []
-    for (const reader of newcomers) this.#readers.set(reader, here!)
-    return newcomers
+  /** Tells those who begin here, or all but those who wait. */
+  #tell(seam: Seam, here: string | undefined, isForAll?: boolean): void {
+    if (!this.isKept) here = 'start'
+    for (const [reader, had] of [...this.#readers]) {
+      if (had === 'now' ? !here : !isForAll) continue
+      if (had === 'now') this.#readers.set(reader, here!)
+      reader.seam?.(seam)
+    }
   }
 
   /** Everything up to here is said. */

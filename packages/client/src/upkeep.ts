@@ -18,8 +18,7 @@ async function canary(net: Net, gap: number, signal?: AbortSignal): Promise<numb
   const begun = env.now()
   const times: number[] = []
   try {
-    const response = await net.stream(`/canary?gap=${gap}`, { signal, ms: 10_000 })
-    await read(response, (frame) => frame.event === 'tidewire.canary' && times.push(env.now() - begun))
+    await net.stream(`/canary?gap=${gap}`, { signal }, (response) => read(response, (frame) => frame.event === 'tidewire.canary' && times.push(env.now() - begun)))
     return times
   } catch {
     return []
@@ -193,7 +192,7 @@ export class Upkeep {
     const subs = [...carrier.subs.values()]
     let isFound = false
     for (const sub of subs) {
-      const query = new URLSearchParams({ topic: sub.topic, after: 'now', limit: '1' })
+      const query = new URLSearchParams({ topic: sub.topic, after: sub.place, limit: '1' })
       if (subs.length > 1) {
         await net.json(`/events?${query}`).catch((its: Loss) => {
           // What is not kept has no pages, and this says nothing of reading it live.

@@ -85,6 +85,16 @@ for (const [door, topic] of DOORS) {
     live.close()
   })
 
+  test(`${door}: a server that beats more often is missed sooner`, { skip: door === 'poll' && 'a poll has no beats' }, async () => {
+    const { clock, sim, live, hear } = world({}, (sim) => (sim.beatMs = 2000))
+    hear(topic)
+    await clock.run(30_000)
+    sim.isFrozen = true
+    await clock.run(8000)
+    assert.notEqual(live.status.state, 'open')
+    live.close()
+  })
+
   test(`${door}: a quiet connection is no lost one: two hours without an entry, nothing is opened anew`, async () => {
     const { clock, sim, live, hear, states } = world()
     const heard = hear(topic)
@@ -277,6 +287,24 @@ for (const [door, topic] of DOORS) {
     await clock.run(1000)
     assert.deepEqual(later.data, [1])
     live.close()
+  })
+}
+
+for (const [door, topic] of DOORS) {
+  test(`${door}: a cursor that is none refuses its own topic, and no other`, async () => {
+    for (const isFirst of [true, false]) {
+      // A leading zero: no server writes such a cursor.
+      const { clock, sim, live, hear } = world()
+      const bad = isFirst ? hear(`${topic}/bad`, { after: 'k.01' }) : undefined
+      const good = hear(topic)
+      if (!isFirst) await clock.run(2000)
+      const late = bad ?? hear(`${topic}/bad`, { after: 'k.01' })
+      await clock.run(5000)
+      sim.publish(topic, 1)
+      await clock.run(1000)
+      assert.deepEqual([good.data, good.refused, late.refused], [[1], [], ['bad_cursor']])
+      live.close()
+    }
   })
 }
 

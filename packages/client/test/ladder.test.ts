@@ -145,6 +145,24 @@ test('a path that stops holding streams back is found, and the topics come back 
   live.close()
 })
 
+test('a look at a shut rung that never ends is followed by the next one', async () => {
+  const { clock, sim, live, hear } = world({}, (sim) => (sim.holds = true))
+  const heard = hear('board/a')
+  await clock.run(5000)
+  assert.equal(live.status.transport, 'ws')
+  sim.holds = false
+  sim.intercept = ({ path }) => (path === '/canary' ? new Response(new ReadableStream(), { headers: { 'Content-Type': 'text/event-stream' } }) : undefined)
+  await clock.run(120_000)
+  assert.equal(live.status.transport, 'ws')
+  sim.intercept = () => undefined
+  await clock.run(700_000)
+  assert.equal(live.status.transport, 'sse')
+  sim.publish('board/a', 1)
+  await clock.run(100)
+  assert.deepEqual(heard.data, [1])
+  live.close()
+})
+
 test('a path that is clear first and holds later: noticed at the beat, left the second time', async () => {
   const { clock, sim, live, hear } = world()
   const heard = hear('board/a')

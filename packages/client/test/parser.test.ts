@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { dataOf } from '../src/entry.js'
+import { entryOf } from '../src/entry.js'
 import { type Frame, parser } from '../src/parser.js'
 import { vectors } from './support/vectors.js'
 
@@ -73,7 +73,7 @@ for (const { name, topic, event, data, id, frame } of entries) {
       assert.deepEqual([heard.topic, heard.event, heard.id ?? null], [topic, event, id], how)
       const kind = 'json' in data ? undefined : 'text' in data ? 'text' : 'base64'
       assert.equal(heard.encoding, kind, how)
-      const value = dataOf(heard.encoding ? heard.data : JSON.parse(heard.data), heard.encoding)
+      const { data: value } = entryOf({ ...heard, data: heard.encoding ? heard.data : JSON.parse(heard.data) })
       const published = 'json' in data ? JSON.parse(data.json) : 'text' in data ? data.text.replace(/\r\n?/g, '\n') : new Uint8Array(Buffer.from(data.binary, 'hex'))
       assert.deepEqual(value, published, how)
     }

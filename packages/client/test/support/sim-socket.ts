@@ -111,6 +111,7 @@ export class SimSocket {
     const no = sim.admit('socket', [topic])
     if (no) return refuse(no)
     const kept = sim.isKept(topic)
+    if (/\.0\d/.test(after)) return refuse('bad_cursor')
     this.topics.set(topic, kept)
     if (!kept) return this.tell({ ref, ok: { topic, continuity: 'new' } })
     const { continuity, gap, from } = sim.log.begin([topic], after)

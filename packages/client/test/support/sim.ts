@@ -299,6 +299,7 @@ export class Sim {
     const { path, query, method } = asked
     const topics = query.getAll('topic')
     const token = this.useTicket(query.get('ticket')) ?? asked.headers.get('authorization')?.replace('Bearer ', '')
+    if (/\.0\d/.test(query.get('after') ?? '')) return refusal(400, 'bad_cursor')
     const no = this.admit(token, topics)
     if (no) return refusal(/^token/.test(no) ? 401 : 403, no)
     if (path === '/plan') return json(this.plan)
