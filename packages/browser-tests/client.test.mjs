@@ -101,7 +101,7 @@ inBrowsers('a server that is killed and started again: nothing lost, none twice'
   assert.equal(await server.streams(), 2, 'one event stream and one socket')
 })
 
-const OPEN = 'it says so while the code for sockets is still on its way'
+const OPEN = 'it says so at the greeting of the socket, a round trip before its topics are attached'
 inBrowsers('the client says open when everything that is listened to flows', { todo: { chromium: OPEN, firefox: OPEN } }, async (t, browser) => {
   const { page } = await scene(t, browser)
   const { attached } = (await statuses(page)).find(({ state }) => state === 'open')
