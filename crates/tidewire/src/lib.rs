@@ -43,7 +43,7 @@
 //! | `serve` `activity` `io` `tls` | the listener, its limits, and the way out |
 //! | `app` `answer` `query` `wire` | what the doors share |
 //! | `reload` | other settings for a server that runs |
-//! | `handover` `places` | connections that doors take over; how many there may be |
+//! | `handover` `places` `connected` | connections that doors take over; how many there may be; how one is reset |
 //! | `sweep` | many plain sockets without a task for any of them |
 //! | `guard` | in tests only: what `make guard` counts the instructions of |
 //!
@@ -54,6 +54,7 @@ mod answer;
 mod app;
 mod canary;
 pub mod config;
+mod connected;
 mod cors;
 mod events;
 #[cfg(test)]
@@ -80,6 +81,7 @@ pub mod token;
 mod wire;
 
 pub use config::Settings;
+pub use connected::Connected;
 pub use reload::Reloaded;
 pub use tidewire::{Builder, StartError, Tidewire};
 pub use tidewire_core::{
