@@ -26,6 +26,19 @@ impl Connected {
         // its socket; closing with a linger of zero would reset only when the last holder closes.
         rustix::net::connect_unspec(&*socket).is_ok()
     }
+
+    /// Has the connection ended?
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+}
+
+impl PartialEq for Connected {
+    /// Is it the same connection?
+    fn eq(&self, other: &Self) -> bool {
+        Weak::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// A second hold on a connection's socket, for as long as the connection has its place.

@@ -89,7 +89,7 @@ pub use tidewire_core::{
     Log, MemoryLog, OpenGate, Peer, PublishError, Published, Refusal, Session, clock,
 };
 pub use tidewire_proto::{
-    After, Code, Continuity, Cursor, Data, Entry, EventType, Gap, GapReason, Key, Message, Stored,
+    After, Code, Continuity, Cursor, Data, Entry, EventType, Gap, GapReason, Item, Key, Message, Stored,
     Topic, WireError, plan,
 };
 
