@@ -7,9 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use tidewire::{
-    After, Data, EventType, Filter, Hub, Key, Message, OpenGate, Peer, Session, Topic,
-};
+use tidewire::{After, Data, EventType, Filter, Hub, Key, Message, OpenGate, Peer, Session, Topic};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
@@ -60,8 +58,7 @@ pub(crate) async fn think(store: &Store, conversation: Conversation) -> Result<A
             let board = tasks::board(rows, &conversation.board)?;
             let tasks = tasks::tasks_of(rows, &board.id)?;
             let people: Vec<Person> = rows.rows(PEOPLE)?;
-            let facts =
-                assistant::Facts { today, board: &board, tasks: &tasks, people: &people };
+            let facts = assistant::Facts { today, board: &board, tasks: &tasks, people: &people };
             let text = assistant::answer(&conversation.question, &facts);
             Ok(Answer { conversation, text })
         })

@@ -79,7 +79,10 @@ impl Facts<'_> {
             }
         }
         if said.is_empty() {
-            return format!("Nothing on {} is due by Sunday, and nothing is late.", self.board.name);
+            return format!(
+                "Nothing on {} is due by Sunday, and nothing is late.",
+                self.board.name
+            );
         }
         said + "I would begin with the first line: what is late keeps others waiting."
     }
@@ -114,7 +117,10 @@ impl Facts<'_> {
             said += &format!("Nothing on this board is with {}. ", free.join(", "));
         }
         if unowned > 0 {
-            said += &format!("And {} nobody's yet.", if unowned == 1 { "one task is" } else { "some tasks are" });
+            said += &format!(
+                "And {} nobody's yet.",
+                if unowned == 1 { "one task is" } else { "some tasks are" }
+            );
         }
         said
     }

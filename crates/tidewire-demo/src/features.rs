@@ -4,11 +4,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tidewire::{
-    Feature, Features, Keep, Settings,
-    plan::Answers,
-    tidewire_core::feature::History,
-};
+use tidewire::{Feature, Features, Keep, Settings, plan::Answers, tidewire_core::feature::History};
 
 /// The settings, with those of Workboard's features that they do not declare.
 pub(crate) fn added(mut settings: Settings) -> Settings {
@@ -26,10 +22,7 @@ pub(crate) fn declared(features: &Features) -> BTreeMap<String, Feature> {
 }
 
 /// A table of these, that lets in what the other lets in.
-pub(crate) fn with_undeclared(
-    declared: BTreeMap<String, Feature>,
-    other: &Features,
-) -> Features {
+pub(crate) fn with_undeclared(declared: BTreeMap<String, Feature>, other: &Features) -> Features {
     let features = Features::declared(declared);
     match other.undeclared() {
         Some(undeclared) => features.with_undeclared(undeclared.clone()),
@@ -91,8 +84,7 @@ mod tests {
     fn what_a_config_declares_stays() {
         let mut settings = Settings::for_dev("127.0.0.1:0".parse().unwrap(), "d".into());
         let own = Feature { transport: Some(Transport::Sse), ..chat() };
-        settings.features =
-            Features::declared(BTreeMap::from([("chat".to_owned(), own.clone())]));
+        settings.features = Features::declared(BTreeMap::from([("chat".to_owned(), own.clone())]));
         let features = added(settings).features;
         assert_eq!(features.named("chat"), Some(&own));
         assert!(features.named("stats").is_some());

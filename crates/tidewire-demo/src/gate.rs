@@ -18,8 +18,15 @@ use crate::{
 };
 
 /// What a page of Workboard reads.
-const SUBSCRIBE: [&str; 7] =
-    ["notifications/{sub}", "board/**", "chat/**", "pointers/**", "docs/**", "answers/**", "stats/**"];
+const SUBSCRIBE: [&str; 7] = [
+    "notifications/{sub}",
+    "board/**",
+    "chat/**",
+    "pointers/**",
+    "docs/**",
+    "answers/**",
+    "stats/**",
+];
 /// What it publishes. `board` is not among it: that is the backend's.
 const PUBLISH: [&str; 4] = ["chat/**", "pointers/**", "docs/**", "answers/**"];
 
@@ -59,7 +66,8 @@ pub(crate) fn person_of(rows: &impl Rows, session: &str) -> Result<Option<Person
 }
 
 fn peer(person: String) -> Peer {
-    let patterns = |texts: &[&str]| texts.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
+    let patterns =
+        |texts: &[&str]| texts.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
     let grant = Grant { subscribe: patterns(&SUBSCRIBE), publish: patterns(&PUBLISH) };
     Peer { subject: Some(person), expires_at_ms: None, grant }
 }

@@ -110,3 +110,6 @@ fn message(name: &str, number: &str, event: &Event) -> Result<Message, String> {
         item: item.map_err(|error| said(&error))?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,9 +117,7 @@ async fn hold(far: &mut (impl AsyncRead + Unpin), held: &mut Vec<u8>) -> io::Res
 }
 
 /// Reads up to the empty line that ends a head, and what came with it. Nothing: the peer said nothing.
-async fn read_head(
-    from: &mut (impl AsyncRead + Unpin),
-) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+async fn read_head(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
     let mut read = Vec::with_capacity(1_024);
     loop {
         if let Some(at) = read.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -130,7 +128,11 @@ async fn read_head(
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the head is too long"));
         }
         if from.read_buf(&mut read).await? == 0 {
-            return if read.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+            return if read.is_empty() {
+                Ok(None)
+            } else {
+                Err(io::ErrorKind::UnexpectedEof.into())
+            };
         }
     }
 }

@@ -41,9 +41,8 @@ pub(crate) const ANSWERED: Table = Table("answered");
 /// Numbers and names of the database itself.
 pub(crate) const META: Table = Table("meta");
 
-const TABLES: [Table; 10] = [
-    PEOPLE, BOARDS, TASKS, COMMENTS, SESSIONS, CONVERSATIONS, SEEN, OUTBOX, ANSWERED, META,
-];
+const TABLES: [Table; 10] =
+    [PEOPLE, BOARDS, TASKS, COMMENTS, SESSIONS, CONVERSATIONS, SEEN, OUTBOX, ANSWERED, META];
 
 impl Table {
     fn definition(self) -> TableDefinition<'static, &'static str, &'static [u8]> {
@@ -174,10 +173,7 @@ pub(crate) trait Rows {
         prefix: &str,
     ) -> Result<Vec<T>, Failure> {
         let rows = self.bytes_under(table, prefix)?;
-        Ok(rows
-            .iter()
-            .map(|(_, bytes)| serde_json::from_slice(bytes))
-            .collect::<Result<_, _>>()?)
+        Ok(rows.iter().map(|(_, bytes)| serde_json::from_slice(bytes)).collect::<Result<_, _>>()?)
     }
 
     /// All rows, by key.
@@ -272,12 +268,8 @@ mod tests {
     async fn a_change_that_fails_has_never_been() {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path());
-        let event = Event {
-            topic: "board/a".into(),
-            event: "x".into(),
-            item: None,
-            data: Value::Null,
-        };
+        let event =
+            Event { topic: "board/a".into(), event: "x".into(), item: None, data: Value::Null };
         let wanted = event.clone();
         let failed = store
             .write(move |change| {

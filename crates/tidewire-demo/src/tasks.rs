@@ -366,12 +366,7 @@ fn order_before(tasks: &[Task], column: &str, before: Option<u64>) -> Option<i64
 }
 
 /// Makes room in a column: its tasks keep their order and stand apart again.
-fn spread(
-    change: &Change,
-    by: &Person,
-    tasks: &mut [Task],
-    column: &str,
-) -> Result<(), Failure> {
+fn spread(change: &Change, by: &Person, tasks: &mut [Task], column: &str) -> Result<(), Failure> {
     let mut there: Vec<_> = tasks.iter_mut().filter(|task| task.column == column).collect();
     there.sort_by_key(|task| (task.order, task.id));
     let mut order = 0;

@@ -89,8 +89,8 @@ pub use tidewire_core::{
     Log, MemoryLog, OpenGate, Peer, PublishError, Published, Refusal, Session, clock,
 };
 pub use tidewire_proto::{
-    After, Code, Continuity, Cursor, Data, Entry, EventType, Gap, GapReason, Item, Key, Message, Stored,
-    Topic, WireError, plan,
+    After, Code, Continuity, Cursor, Data, Entry, EventType, Gap, GapReason, Item, Key, Message,
+    Stored, Topic, WireError, plan,
 };
 
 /// The crates below, whole.

@@ -50,9 +50,8 @@ pub(super) async fn notifications(
     let page = page.map_err(|error| Failure::Store(error.to_string()))?;
     let seen: Option<String> = running.store.read(move |rows| rows.row(SEEN, &person.id)).await?;
     let seen_at = seen.as_deref().and_then(|seen| Cursor::parse(seen).ok());
-    let is_new = |framed: &&Arc<Framed>| {
-        seen_at.is_none_or(|seen| framed.entry().sequence > seen.sequence)
-    };
+    let is_new =
+        |framed: &&Arc<Framed>| seen_at.is_none_or(|seen| framed.entry().sequence > seen.sequence);
     let unread = page.entries.iter().filter(is_new).count();
     let entries = page.entries.iter().map(|framed| shown(framed));
     Ok(ok(&json!({
