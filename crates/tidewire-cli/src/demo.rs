@@ -78,9 +78,9 @@ mod there {
             }
         }
 
-        pub(crate) fn stop(&self) {
+        pub(crate) async fn stop(&self) {
             if let Some(app) = &self.0 {
-                app.stop();
+                app.stop().await;
             }
         }
     }
@@ -117,7 +117,7 @@ mod nothing {
         }
     }
 
-    #[allow(clippy::unused_self)]
+    #[allow(clippy::unused_async, clippy::unused_self)]
     impl Started {
         pub(crate) fn is_there(&self) -> bool {
             false
@@ -131,6 +131,6 @@ mod nothing {
             std::future::pending().await
         }
 
-        pub(crate) fn stop(&self) {}
+        pub(crate) async fn stop(&self) {}
     }
 }

@@ -113,7 +113,7 @@ fn tasks_go_between_others_as_often_as_one_likes() {
         let mut there = tasks_of(change, "launch")?;
         there.retain(|task| task.column == "todo");
         there.sort_by_key(|task| (task.order, task.id));
-        Ok(there)
+        Ok::<_, Failure>(there)
     };
     // Always the last before the second: the room between the first two is used up again and again.
     for _ in 0..60 {
