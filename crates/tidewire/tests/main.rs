@@ -19,6 +19,7 @@ mod no_loss;
 mod order;
 mod origins;
 mod path;
+mod presence;
 mod reload;
 mod slow_reader;
 mod support;
