@@ -193,7 +193,7 @@ impl Session {
     pub async fn history_back(
         &self,
         filter: &Filter,
-        before: Option<Sequence>,
+        before: Option<Cursor>,
         limit: usize,
     ) -> Result<HistoryPage, WireError> {
         self.may_read(filter).await?;
@@ -218,6 +218,12 @@ impl Session {
         let hub = &self.hub;
         let connection = *self.connection.get_or_insert_with(|| hub.presence().connect());
         self.publisher().announce_via(said, Some(connection)).await
+    }
+
+    /// Where a reader begins who names no place: see [`Hub::fresh`].
+    #[must_use]
+    pub fn fresh(&self, filter: &Filter) -> After {
+        self.hub.fresh(filter)
     }
 
     /// What publishes in this peer's name.
