@@ -52,7 +52,7 @@ pub struct Limits {
     pub presence_topics_max: usize,
     /// Most members of one topic: who asks for them gets all in one answer.
     pub presence_members_max: usize,
-    /// Most members over all topics; each costs some 500 bytes and its state.
+    /// Most members over all topics; each costs some 750 bytes and its state.
     pub presence_total_max: usize,
     /// Most connections at a time, over all doors. Beyond it a new one is answered and closed.
     pub connections_max: usize,
