@@ -20,7 +20,7 @@ fn topic(text: &str) -> Topic {
     Topic::parse(text).unwrap()
 }
 
-fn hub(limits: Limits) -> Hub {
+fn hub(limits: &Limits) -> Hub {
     let present = Feature { presence: true, ..Feature::default() };
     let passing = Feature { history: History::None, ..present.clone() };
     let features = BTreeMap::from([
@@ -32,7 +32,7 @@ fn hub(limits: Limits) -> Hub {
     let log = || {
         let (clock, random) = (Arc::new(clock::SystemClock), clock::SystemRandom);
         let bounds = MemoryBounds::default();
-        Arc::new(MemoryLog::new(Arc::clone(&features), &limits, bounds, clock, &random))
+        Arc::new(MemoryLog::new(Arc::clone(&features), limits, bounds, clock, &random))
     };
     Hub::new(log(), log(), Arc::clone(&features), limits.clone())
 }
@@ -90,7 +90,7 @@ fn version(data: &str) -> u64 {
 
 #[tokio::test(start_paused = true)]
 async fn who_is_heard_no_more_is_lost_when_its_lease_ends_and_not_before() {
-    let hub = hub(Limits::default());
+    let hub = hub(&Limits::default());
     for name in ["chat/a", "pointers/a"] {
         let mut reader = reader(&hub, &format!("{name}/~presence")).await;
         let announced = publisher(&hub).announce(&is_in("tab-0001", name, "{}")).await.unwrap();
@@ -117,7 +117,7 @@ async fn who_is_heard_no_more_is_lost_when_its_lease_ends_and_not_before() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_that_ends_leaves_its_members_a_grace() {
-    let hub = hub(Limits::default());
+    let hub = hub(&Limits::default());
     let mut reader = reader(&hub, "chat/a/~presence").await;
     let mut socket = session(&hub);
     socket.announce(&is_in("tab-0001", "chat/a", "1")).await.unwrap();
@@ -146,7 +146,7 @@ async fn changes_are_heard_in_the_order_of_their_versions() {
     const MEMBERS: usize = 8;
     const ROUNDS: usize = 50;
     // The tail holds one entry for each member, so a reader must keep up to hear all of them.
-    let hub = hub(Limits { batch_messages_max: 3, ..Limits::default() });
+    let hub = hub(&Limits { batch_messages_max: 3, ..Limits::default() });
     let mut reader = reader(&hub, "chat/a/~presence").await;
     let announcing = (0..MEMBERS).map(|number| {
         let hub = hub.clone();
@@ -187,7 +187,7 @@ async fn changes_are_heard_in_the_order_of_their_versions() {
 
 #[tokio::test(start_paused = true)]
 async fn presence_is_where_the_feature_has_it_and_nowhere_else() {
-    let hub = hub(Limits::default());
+    let hub = hub(&Limits::default());
     let speaks = publisher(&hub);
     for (name, code) in [
         ("news/a", Code::NoPresence),

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::support::{
     Server, http,
     sse::Stream,
-    tokens::{LATER_MS, ORIGIN, SECRET, alice, bearer, grant, lock, locked, signed},
+    tokens::{LATER_MS, ORIGIN, SECRET, alice, bearer, grant, locked, signed},
     until,
     ws::Socket,
 };
@@ -373,14 +373,9 @@ async fn each_bound_of_presence_holds_at_its_edge() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_says_goodbye_without_a_preflight() {
-    let server = Server::closed_with(|settings| {
-        lock(settings);
-        present(settings);
-    })
-    .await;
-    // What `fetch(…, { keepalive: true })` of a page sends; its clock is the machine's.
-    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let token = alice(now_ms.as_millis() as u64 + 60_000);
+    let (server, _) = locked(present).await;
+    let token = alice(LATER_MS);
+    // What `fetch(…, { keepalive: true })` of a page sends.
     let goodbye = http()
         .post(server.at("/presence"))
         .header("origin", ORIGIN)
