@@ -152,9 +152,11 @@ impl Lane {
         }
     }
 
-    /// Does somebody read a topic of this feature here? Looks at every topic that is read.
+    /// Does somebody read a topic of this feature here? Looks at every topic that is read, but for the
+    /// server's own, which stay in their lane whatever the feature does.
     pub(crate) fn is_read(&self, feature: &str) -> bool {
-        self.lock().tails.keys().any(|topic| topic.feature() == feature)
+        let is_of = |topic: &Topic| topic.feature() == feature && !topic.is_reserved();
+        self.lock().tails.keys().any(is_of)
     }
 
     fn deliver(&self, batch: &Batch) {
