@@ -194,7 +194,11 @@ impl Session {
     /// The gate's refusal. If the new token does not cover a subscription that runs, it is
     /// `forbidden`, and the door closes.
     pub async fn renew(&mut self, credential: Credential<'_>) -> Result<(), WireError> {
-        let peer = self.gate.admit(credential).await.map_err(WireError::from)?;
+        let mut peer = self.gate.admit(credential).await.map_err(WireError::from)?;
+        if let Some(connection) = &self.peer.connection {
+            // It is the same connection, whoever vouches for it.
+            Arc::make_mut(&mut peer).connection = Some(connection.clone());
+        }
         if peer.subject != self.peer.subject {
             let message = "the new token is somebody else's: open another connection for them";
             return Err(WireError::new(Code::Forbidden, message));
@@ -494,6 +498,7 @@ impl From<Refusal> for WireError {
         let code = match &refusal {
             Refusal::Unauthenticated { .. } => Code::TokenInvalid,
             Refusal::Expired => Code::TokenExpired,
+            Refusal::Revoked => Code::Revoked,
             Refusal::Forbidden { .. } => Code::Forbidden,
             Refusal::Unavailable { .. } => Code::GateUnavailable,
         };

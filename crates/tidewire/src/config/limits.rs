@@ -94,6 +94,7 @@ limit_keys! {
     bytes recent_bytes_max;
     bytes head_bytes_max;
     bytes token_bytes_max;
+    bytes webhook_bytes_max;
     count batch_messages_max;
     count topics_per_stream_max;
     count subscriptions_per_socket_max;
@@ -105,6 +106,11 @@ limit_keys! {
     count connections_per_address_max;
     count header_fields_max;
     count fragments_max;
+    count authorize_requests_max;
+    count authorize_waiting_max;
+    count authorize_answers_max;
+    count revocations_max;
+    count webhook_entries_max;
     wait wait_max;
     wait idempotency_window;
     wait head_timeout;
