@@ -10,12 +10,12 @@ use tidewire_proto::{After, Code, Continuity, Cursor, Message, Stored, Topic, Wi
 use tokio::task::JoinHandle;
 
 use crate::{
-    feature::{CurrentFeatures, Feature, Features},
+    feature::{CurrentFeatures, Feature, Features, Keep},
     framed::Framed,
     gate::{Gate, Peer},
     lane::{Lane, Turnover},
     limits::Limits,
-    log::{AppendError, Bounds, Filter, Log, PageLimit, ReadError, Receipt},
+    log::{AppendError, Bounds, Filter, Log, PageBack, PageLimit, ReadError, Receipt},
     session::{Publisher, Session},
     subscription::Subscription,
 };
@@ -64,6 +64,8 @@ pub struct HistoryPage {
     pub cursor: Cursor,
     /// There is more right now.
     pub more: bool,
+    /// There are others before the first; known only of a page that was read from the back.
+    pub earlier: bool,
 }
 
 /// The app has no such feature.
@@ -111,6 +113,11 @@ pub enum SubscribeError {
         "feature `{0}` keeps nothing, so it has no past to read: subscribe by SSE or WebSocket"
     )]
     NoHistory(String),
+    /// Entries before a place were asked for that is none of this log.
+    #[error(
+        "`before` is no place of this log, or one that it has lost: ask without it, for the newest"
+    )]
+    NoPlace,
     /// The past could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -128,8 +135,9 @@ impl Hub {
     ) -> Self {
         let features = features.into();
         let limits = Arc::new(limits);
-        let kept = Arc::new(Lane::new(kept, true, Arc::clone(&limits)));
-        let passing = Arc::new(Lane::new(passing, false, Arc::clone(&limits)));
+        let lane =
+            |log, kept| Arc::new(Lane::new(log, kept, features.clone(), Arc::clone(&limits)));
+        let (kept, passing) = (lane(kept, true), lane(passing, false));
         let followers = [&kept, &passing].map(|lane| tokio::spawn(Arc::clone(lane).follow()));
         Self { inner: Arc::new(Inner { kept, passing, features, limits, followers }) }
     }
@@ -186,11 +194,7 @@ impl Hub {
         after: After,
         limit: usize,
     ) -> Result<HistoryPage, SubscribeError> {
-        for topic in filter.topics() {
-            if !self.is_kept(topic)? {
-                return Err(SubscribeError::NoHistory(topic.feature().to_owned()));
-            }
-        }
+        self.check_history(filter)?;
         let lane = &self.inner.kept;
         let (mut walk, mut continuity) =
             Subscription::begin(Arc::clone(lane), filter, after).await?;
@@ -199,7 +203,8 @@ impl Hub {
             entries: limit.clamp(1, limits.page_entries_max),
             bytes: limits.page_bytes_max,
         };
-        let (gap, entries) = walk.read_page(limit).await?;
+        let (gap, mut entries) = walk.read_page(limit).await?;
+        lane.join(&mut entries);
         if let Some(gap) = gap {
             continuity = Continuity::Gap(gap);
         }
@@ -210,7 +215,57 @@ impl Hub {
             entries,
             cursor: lineage.cursor_at(place),
             more: place < newest,
+            earlier: false,
         })
+    }
+
+    /// The newest of the past, or of what was before a place: at most `limit` entries, as in
+    /// [`history`](Self::history), oldest first.
+    ///
+    /// # Errors
+    /// [`SubscribeError`].
+    pub async fn history_back(
+        &self,
+        filter: &Filter,
+        before: Option<Cursor>,
+        limit: usize,
+    ) -> Result<HistoryPage, SubscribeError> {
+        self.check_history(filter)?;
+        let (lane, limits) = (&self.inner.kept, &self.inner.limits);
+        let Bounds { lineage, newest, .. } = lane.log.bounds();
+        let is_ours = |before: &Cursor| lineage.check(*before, newest).is_ok();
+        if before.as_ref().is_some_and(|before| !is_ours(before)) {
+            return Err(SubscribeError::NoPlace);
+        }
+        let before = before.map(|before| before.sequence);
+        let limit = PageLimit {
+            entries: limit.clamp(1, limits.page_entries_max),
+            bytes: limits.page_bytes_max,
+        };
+        let PageBack { entries, earlier, newest } =
+            lane.log.read_back(filter, before, limit).await.map_err(SubscribeError::Read)?;
+        let mut entries = lane.framed(entries);
+        lane.join(&mut entries);
+        let cursor = lane.log.bounds().lineage.cursor_at(newest);
+        Ok(HistoryPage { continuity: Continuity::New, entries, cursor, more: false, earlier })
+    }
+
+    /// Where a reader begins who names no place: with what comes now, or, where only the newest values
+    /// of all of these topics count, with those.
+    #[must_use]
+    pub fn fresh(&self, filter: &Filter) -> After {
+        let features = self.inner.features.load();
+        let is_latest = |topic: &Topic| features.keep(topic) == Keep::Latest;
+        if filter.topics().iter().all(is_latest) { After::Start } else { After::Now }
+    }
+
+    fn check_history(&self, filter: &Filter) -> Result<(), SubscribeError> {
+        for topic in filter.topics() {
+            if !self.is_kept(topic)? {
+                return Err(SubscribeError::NoHistory(topic.feature().to_owned()));
+            }
+        }
+        Ok(())
     }
 
     /// The features, as the config declares them now.
@@ -345,6 +400,7 @@ impl From<SubscribeError> for WireError {
         let code = match &error {
             SubscribeError::UnknownFeature(_) => Code::UnknownFeature,
             SubscribeError::NoHistory(_) => Code::NoHistory,
+            SubscribeError::NoPlace => Code::BadCursor,
             SubscribeError::Read(_) => Code::Internal,
         };
         Self::new(code, error.to_string())

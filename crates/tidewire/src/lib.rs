@@ -14,7 +14,7 @@
 //!     let topic = Topic::parse("notifications/alice").unwrap();
 //!     let event = EventType::parse("task.assigned").unwrap();
 //!     let data = Data::json(r#"{"task": 7}"#).unwrap();
-//!     let message = Message { topic, event, data, key: None };
+//!     let message = Message { topic, event, data, key: None, item: None };
 //!     hub.publish(message).await.map(|_| ()).map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
 //! }
 //!
@@ -83,8 +83,8 @@ pub use config::Settings;
 pub use reload::Reloaded;
 pub use tidewire::{Builder, StartError, Tidewire};
 pub use tidewire_core::{
-    Action, Credential, CurrentFeatures, Feature, Features, Filter, Gate, Grant, Hub, Limits, Log,
-    MemoryLog, OpenGate, Peer, PublishError, Published, Refusal, Session, clock,
+    Action, Credential, CurrentFeatures, Feature, Features, Filter, Gate, Grant, Hub, Keep, Limits,
+    Log, MemoryLog, OpenGate, Peer, PublishError, Published, Refusal, Session, clock,
 };
 pub use tidewire_proto::{
     After, Code, Continuity, Cursor, Data, Entry, EventType, Gap, GapReason, Key, Message, Stored,

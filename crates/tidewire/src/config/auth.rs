@@ -126,6 +126,7 @@ pub(super) fn settle(auth: written::Auth, home: &Home<'_>, report: &mut Report) 
     only_one(&auth, report);
     let algorithm = algorithm(&auth, report);
     let verification = verification(&auth, algorithm, home, report);
+    let authorize = authorize::settle(&auth, home, report);
     let leeway = auth.leeway.map_or(LEEWAY_DEFAULT, |leeway| {
         if leeway.value > LEEWAY_MAX {
             let problem = leeway
@@ -135,7 +136,6 @@ pub(super) fn settle(auth: written::Auth, home: &Home<'_>, report: &mut Report) 
         }
         leeway.value
     });
-    let authorize = authorize::settle(&auth, home, report);
     let audience = auth.audience.map_or_else(
         || AUDIENCE_DEFAULT.to_owned(),
         |audience| {
