@@ -309,10 +309,18 @@ impl Hub {
         }
     }
 
-    /// What was noted since the last look: of features that keep, and of those that do not.
+    /// What was noted since the last look.
     #[must_use]
-    pub fn turnover(&self) -> [Turnover; 2] {
-        [self.inner.kept.turnover(), self.inner.passing.turnover()]
+    pub fn turnover(&self) -> Turnover {
+        let (kept, passing) = (self.inner.kept.turnover(), self.inner.passing.turnover());
+        let mut topics = kept.topics;
+        topics.extend(passing.topics);
+        let is_all = kept.is_all || passing.is_all;
+        if is_all {
+            topics = self.inner.kept.all_read();
+            topics.extend(self.inner.passing.all_read());
+        }
+        Turnover { topics, is_all }
     }
 
     /// The bounds.

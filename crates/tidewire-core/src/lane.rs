@@ -206,15 +206,19 @@ impl Lane {
         self.turned.notified().await;
     }
 
-    /// What was noted since the last look.
+    /// All topics that are read.
+    pub(crate) fn all_read(&self) -> Vec<(Topic, bool)> {
+        self.lock().tails.keys().map(|topic| (topic.clone(), true)).collect()
+    }
+
+    /// What was noted since the last look. Of one that is all, no topic is named.
     pub(crate) fn turnover(&self) -> Turnover {
         let mut routes = self.lock();
         let Some(noted) = routes.turnover.as_mut().map(std::mem::take) else {
             return Turnover::default();
         };
         if noted.len() > TURNOVER_TOPICS_MAX {
-            let topics = routes.tails.keys().map(|topic| (topic.clone(), true)).collect();
-            return Turnover { topics, is_all: true };
+            return Turnover { topics: Vec::new(), is_all: true };
         }
         let is_read = |topic: Topic| {
             let is_read = routes.tails.contains_key(&topic);

@@ -11,6 +11,7 @@ use http::{Method, StatusCode};
 use tidewire_proto::Code;
 
 use crate::{
+    access,
     answer::{Refused, json_response},
     app::App,
     canary, cors, events, manifest, metrics, page, path, publish, socket, sse,
@@ -25,6 +26,7 @@ pub(crate) fn doors(app: App) -> Router {
         .route("/topics/{*topic}", post(publish::publish))
         .route("/publish", post(publish::publish_batch))
         .route("/tickets", post(publish::ticket))
+        .route("/revoke", post(access::revoke))
         .route("/plan", get(manifest::plan))
         .route("/canary", get(canary::canary))
         .route("/path", post(path::verdict))

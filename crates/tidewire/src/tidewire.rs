@@ -13,13 +13,15 @@ use tidewire_disk::{DiskLog, DiskSettings, OpenError};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
-    app::{App, Parts},
+    access::{Following, Guarded, Revocations, StandardGate},
+    app::{App, Counted, Parts},
     config::{ConfigError, Settings},
     reload::{Reloaded, Reloads},
     routes, serve,
     sweep::Sweep,
     tls::{self, TlsError},
-    token::{ApiKeys, KeyError, TokenGate},
+    token::{ApiKeys, KeyError},
+    webhook::Webhooks,
 };
 
 /// An open Tidewire: a log, a hub on it, and the doors.
@@ -28,6 +30,9 @@ pub struct Tidewire {
     // What it was started with.
     settings: Settings,
     reloads: Reloads,
+    // Both end when this is dropped.
+    webhooks: Arc<Webhooks>,
+    _following: Option<Following>,
     disk: Option<Arc<DiskLog>>,
     sweep: bool,
 }
@@ -112,16 +117,32 @@ impl Builder {
     /// [`StartError`] says what cannot be used, and what to do about it.
     pub async fn open(self) -> Result<Tidewire, StartError> {
         let Self { settings, dev, log, gate, clock, random, sweep } = self;
+        let has_own_gate = gate.is_some();
         let features = CurrentFeatures::from(settings.features.clone());
         let limits = settings.limits.clone();
-        let (gate, tokens): (Arc<dyn Gate>, _) = match gate {
+        let revocations = Revocations::new(limits.revocations_max, Arc::clone(&clock));
+        let revocations = Arc::new(revocations);
+        let (gate, standard): (Arc<dyn Gate>, _) = match gate {
             Some(gate) => (gate, None),
             None if dev => (Arc::new(OpenGate), None),
             None => {
-                let tokens = TokenGate::new(&settings.auth, &limits, Arc::clone(&clock))?;
-                let tokens = Arc::new(tokens);
-                (Arc::clone(&tokens) as Arc<dyn Gate>, Some(tokens))
+                let (revoked, clock) = (Arc::clone(&revocations), Arc::clone(&clock));
+                let standard = StandardGate::new(
+                    &settings.auth,
+                    &limits,
+                    revoked,
+                    clock,
+                    Arc::clone(&random),
+                )?;
+                let standard = Arc::new(standard);
+                (Arc::clone(&standard) as Arc<dyn Gate>, Some(standard))
             }
+        };
+        // Where everybody may do everything, nothing can be taken back.
+        let revocations = (standard.is_some() || has_own_gate).then_some(revocations);
+        let gate: Arc<dyn Gate> = match &revocations {
+            Some(revocations) => Arc::new(Guarded::new(gate, Arc::clone(revocations))),
+            None => gate,
         };
         let (log, disk): (Arc<dyn Log>, _) = match log {
             Some(log) => (log, None),
@@ -143,6 +164,8 @@ impl Builder {
         let passing =
             MemoryLog::new(features.clone(), &limits, bounds, Arc::clone(&clock), &*random);
         let hub = Hub::new(log, Arc::new(passing), features, limits);
+        let webhooks =
+            Arc::new(Webhooks::new(hub.clone(), Arc::clone(&clock), Arc::clone(&random)));
         let app = App::new(Parts {
             hub,
             gate,
@@ -150,11 +173,26 @@ impl Builder {
             prefix: settings.prefix.clone(),
             dev,
             keys: ArcSwap::from_pointee(ApiKeys::new(&settings.auth.keys, None)),
+            revocations: revocations.clone(),
+            counted: Counted {
+                asked: standard.as_ref().map(|gate| gate.counts()),
+                webhooks: webhooks.counts(),
+            },
             clock,
             random,
         });
-        let reloads = Reloads::new(app.clone(), tokens, settings.clone());
-        Ok(Tidewire { app, settings, reloads, disk, sweep })
+        // Before anybody is let in.
+        let following = match revocations {
+            Some(revocations) => {
+                Some(Following::begin(&app, revocations).await.map_err(|error| {
+                    io::Error::other(format!("revocations cannot be read: {error}"))
+                })?)
+            }
+            None => None,
+        };
+        webhooks.put_in_force(&settings.webhooks);
+        let reloads = Reloads::new(app.clone(), standard, Arc::clone(&webhooks), settings.clone());
+        Ok(Tidewire { app, settings, reloads, webhooks, _following: following, disk, sweep })
     }
 }
 
@@ -186,7 +224,7 @@ impl Tidewire {
         routes::doors(self.app.clone())
     }
 
-    /// Goes on with other settings: features, origins and `[auth]`. All of it is in force at once, or
+    /// Goes on with other settings: features, origins, webhooks and `[auth]`. All of it is in force at once, or
     /// nothing is. Clients hear of a new plan by themselves. Who is connected by a token stays until
     /// it ends, whatever checks tokens now; who came with an API key that is good no longer, or has
     /// other rights now, is sent away.
@@ -209,8 +247,10 @@ impl Tidewire {
         serve::leave(&self.app, JoinSet::new()).await;
     }
 
-    /// Stores what was accepted and lets go of the log's folder. Publishes are refused from here on.
+    /// Ends the webhooks, stores what was accepted and lets go of the log's folder. Publishes are refused
+    /// from here on.
     pub async fn close(&self) {
+        self.webhooks.stop().await;
         if let Some(disk) = &self.disk {
             disk.close().await;
         }
