@@ -235,6 +235,11 @@ impl App {
         }
     }
 
+    /// Was this peer's access taken back?
+    pub(crate) fn is_taken_back(&self, peer: &Peer) -> bool {
+        self.ended(peer).is_some()
+    }
+
     fn ended(&self, peer: &Peer) -> Option<Ended> {
         self.revocations.as_ref()?.ended(peer)
     }

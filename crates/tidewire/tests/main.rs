@@ -4,6 +4,7 @@
 mod access;
 mod acknowledged;
 mod any_door;
+mod authorize;
 mod bad_input;
 mod canary;
 mod clocks;
@@ -21,8 +22,10 @@ mod origins;
 mod past;
 mod path;
 mod reload;
+mod revoke;
 mod slow_reader;
 mod support;
 mod sweep;
 mod transport;
+mod webhooks;
 mod websocket;
