@@ -203,31 +203,6 @@ const ONE_PROBLEM: &[(&str, &str)] = &[
     ("[auth]\nleeway = \"1h\"", "so much leeway"),
     ("[auth]\naudience = \"\"", "an empty audience"),
     ("[auth]\nkey = \"x\"", "expected a list of tables, found a text; write [[auth.key]]"),
-    ("[auth]\nauthorize_timeout = \"1s\"", "there is nobody to ask: `authorize_url` is missing"),
-    ("[auth]\nauthorize_url = \"https://a.example/\"", "auth.authorize: it is missing"),
-    ("[auth]\nauthorize_url = \"https://a.example/\"", "auth.authorize_secret: it is missing"),
-    ("[auth]\nauthorize_url = \"http://a.example/\"", "the app is not asked at `http:`"),
-    (
-        "[auth]\nauthorize_url = \"https://a.example/\"\nauthorize = [\"read\"]",
-        "`read` is nothing that an app is asked",
-    ),
-    (
-        "[auth]\nauthorize_url = \"https://a.example/\"\nauthorize_timeout = \"1m\"",
-        "an answer has from 1ms to 30s",
-    ),
-    (
-        "[auth]\nauthorize_url = \"https://a.example/\"\nauthorize_secret = \"short\"",
-        "the secret has 5 bytes",
-    ),
-    ("[[webhook]]\nurl = \"https://a.example/\"", "webhook[0].name: it is missing"),
-    ("[[webhook]]\nname = \"a/b\"", "`a/b` is not a name for a webhook"),
-    ("[[webhook]]\nname = \"a\"", "webhook[0].url: it is missing"),
-    ("[[webhook]]\nname = \"a\"", "webhook[0].secret: it is missing"),
-    ("[[webhook]]\nname = \"a\"", "webhook[0].topics: it is missing"),
-    ("[[webhook]]\nevents = [\"left\"]", "`left` is nothing that happens here"),
-    ("[[webhook]]\nurl = \"http://a.example/\"", "nothing is told to `http:`"),
-    ("[[webhook]]\ntimeout = \"1h\"", "an answer has from 1ms to 2m"),
-    ("[[webhook]]\ntopics = [\"a*\"]", "is not a pattern of topics"),
     ("[limits]\npage_entries_max = 0", "limits.page_entries_max: zero would let nothing through"),
     ("[limits]\nbeat_interval = \"0s\"", "leave it out for the default, 20s"),
     ("[limits]\npage_entries_max = -1", "expected a whole number, zero or more"),
@@ -452,4 +427,41 @@ fn an_app_that_decides_and_a_webhook_mean_what_they_say() {
     let twice = format!("{text}{hook}");
     let error = parse(&twice, Path::new("t.toml"), &Environment::none()).unwrap_err();
     assert!(error.to_string().contains("two webhooks have this name"), "{error}");
+}
+
+#[test]
+fn whatever_an_app_or_a_webhook_lacks_is_said_at_once() {
+    for (text, part) in [
+        (
+            "[auth]\nauthorize_timeout = \"1s\"",
+            "there is nobody to ask: `authorize_url` is missing",
+        ),
+        ("[auth]\nauthorize_url = \"https://a.example/\"", "auth.authorize: it is missing"),
+        ("[auth]\nauthorize_url = \"https://a.example/\"", "auth.authorize_secret: it is missing"),
+        ("[auth]\nauthorize_url = \"http://a.example/\"", "the app is not asked at `http:`"),
+        (
+            "[auth]\nauthorize_url = \"https://a.example/\"\nauthorize = [\"read\"]",
+            "`read` is nothing that an app is asked",
+        ),
+        (
+            "[auth]\nauthorize_url = \"https://a.example/\"\nauthorize_timeout = \"1m\"",
+            "an answer has from 1ms to 30s",
+        ),
+        (
+            "[auth]\nauthorize_url = \"https://a.example/\"\nauthorize_secret = \"short\"",
+            "the secret has 5 bytes",
+        ),
+        ("[[webhook]]\nurl = \"https://a.example/\"", "webhook[0].name: it is missing"),
+        ("[[webhook]]\nname = \"a/b\"", "`a/b` is not a name for a webhook"),
+        ("[[webhook]]\nname = \"a\"", "webhook[0].url: it is missing"),
+        ("[[webhook]]\nname = \"a\"", "webhook[0].secret: it is missing"),
+        ("[[webhook]]\nname = \"a\"", "webhook[0].topics: it is missing"),
+        ("[[webhook]]\nevents = [\"left\"]", "`left` is nothing that happens here"),
+        ("[[webhook]]\nurl = \"http://a.example/\"", "nothing is told to `http:`"),
+        ("[[webhook]]\ntimeout = \"1h\"", "an answer has from 1ms to 2m"),
+        ("[[webhook]]\ntopics = [\"a*\"]", "is not a pattern of topics"),
+    ] {
+        let found = problems(text);
+        assert!(found.iter().any(|problem| problem.contains(part)), "{text}\n{found:#?}");
+    }
 }
