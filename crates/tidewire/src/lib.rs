@@ -38,7 +38,7 @@
 //! | `webhook` | telling an app what happens: a cursor that walks the log |
 //! | `outbound` | requests that this server makes |
 //! | `routes` | the one table of paths |
-//! | `sse` `socket` `events` `publish` `manifest` `ticket` | the doors |
+//! | `sse` `socket` `events` `publish` `presence` `manifest` `ticket` | the doors |
 //! | `canary` `path` | what a client needs to find out that its network holds streams back |
 //! | `metrics` | what is counted, for Prometheus |
 //! | `cors` | which pages may talk to this server |
@@ -70,6 +70,7 @@ mod outbound;
 mod page;
 mod path;
 mod places;
+mod presence;
 mod publish;
 mod query;
 mod reload;

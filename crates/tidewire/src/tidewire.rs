@@ -117,33 +117,10 @@ impl Builder {
     /// [`StartError`] says what cannot be used, and what to do about it.
     pub async fn open(self) -> Result<Tidewire, StartError> {
         let Self { settings, dev, log, gate, clock, random, sweep } = self;
-        let has_own_gate = gate.is_some();
+        let gates = Gates::new(gate, &settings, dev, (&clock, &random))?;
+        let Gates { gate, standard, revocations } = gates;
         let features = CurrentFeatures::from(settings.features.clone());
         let limits = settings.limits.clone();
-        let revocations = Revocations::new(limits.revocations_max, Arc::clone(&clock));
-        let revocations = Arc::new(revocations);
-        let (gate, standard): (Arc<dyn Gate>, _) = match gate {
-            Some(gate) => (gate, None),
-            None if dev => (Arc::new(OpenGate), None),
-            None => {
-                let (revoked, clock) = (Arc::clone(&revocations), Arc::clone(&clock));
-                let standard = StandardGate::new(
-                    &settings.auth,
-                    &limits,
-                    revoked,
-                    clock,
-                    Arc::clone(&random),
-                )?;
-                let standard = Arc::new(standard);
-                (Arc::clone(&standard) as Arc<dyn Gate>, Some(standard))
-            }
-        };
-        // Where everybody may do everything, nothing can be taken back.
-        let revocations = (standard.is_some() || has_own_gate).then_some(revocations);
-        let gate: Arc<dyn Gate> = match &revocations {
-            Some(revocations) => Arc::new(Guarded::new(gate, Arc::clone(revocations))),
-            None => gate,
-        };
         let (log, disk): (Arc<dyn Log>, _) = match log {
             Some(log) => (log, None),
             None => {
@@ -173,7 +150,7 @@ impl Builder {
             prefix: settings.prefix.clone(),
             dev,
             keys: ArcSwap::from_pointee(ApiKeys::new(&settings.auth.keys, None)),
-            revocations: revocations.clone(),
+            revocations,
             counted: Counted {
                 asked: standard.as_ref().map(|gate| gate.counts()),
                 webhooks: webhooks.counts(),
@@ -182,17 +159,48 @@ impl Builder {
             random,
         });
         // Before anybody is let in.
-        let following = match revocations {
-            Some(revocations) => {
-                Some(Following::begin(&app, revocations).await.map_err(|error| {
-                    io::Error::other(format!("revocations cannot be read: {error}"))
-                })?)
-            }
-            None => None,
-        };
+        let following = Following::begin(&app)
+            .await
+            .map_err(|error| io::Error::other(format!("revocations cannot be read: {error}")))?;
         webhooks.put_in_force(&settings.webhooks);
         let reloads = Reloads::new(app.clone(), standard, Arc::clone(&webhooks), settings.clone());
         Ok(Tidewire { app, settings, reloads, webhooks, _following: following, disk, sweep })
+    }
+}
+
+/// Who is asked about access.
+struct Gates {
+    gate: Arc<dyn Gate>,
+    // Nothing where everybody is let in, or where the app has a gate of its own.
+    standard: Option<Arc<StandardGate>>,
+    // Nothing where everybody may do everything: there is nothing to take back.
+    revocations: Option<Arc<Revocations>>,
+}
+
+impl Gates {
+    fn new(
+        own: Option<Arc<dyn Gate>>,
+        settings: &Settings,
+        dev: bool,
+        (clock, random): (&Arc<dyn Clock>, &Arc<dyn Random>),
+    ) -> Result<Self, KeyError> {
+        if own.is_none() && dev {
+            return Ok(Self { gate: Arc::new(OpenGate), standard: None, revocations: None });
+        }
+        let limits = &settings.limits;
+        let revocations = Arc::new(Revocations::new(limits.revocations_max, Arc::clone(clock)));
+        let (inner, standard): (Arc<dyn Gate>, _) = match own {
+            Some(own) => (own, None),
+            None => {
+                let revoked = Arc::clone(&revocations);
+                let (clock, random) = (Arc::clone(clock), Arc::clone(random));
+                let standard = StandardGate::new(&settings.auth, limits, revoked, clock, random)?;
+                let standard = Arc::new(standard);
+                (Arc::clone(&standard) as Arc<dyn Gate>, Some(standard))
+            }
+        };
+        let gate = Arc::new(Guarded::new(inner, Arc::clone(&revocations)));
+        Ok(Self { gate, standard, revocations: Some(revocations) })
     }
 }
 

@@ -188,13 +188,10 @@ async fn where_tokens_are_checked_the_app_hears_only_of_good_ones() {
 async fn many_that_ask_the_same_at_once_are_one_request() {
     let app = App::start().await;
     let (server, _clock) = asking(&app, TOPICS).await;
-    app.decides(|_| {
-        // Long enough for all of them to ask meanwhile.
-        std::thread::sleep(Duration::from_millis(150));
-        json!({"allow": true, "for_s": 60})
-    });
-    let token = alice();
-    let reads = (0..30).map(|_| read(&server, "chat/a", &token));
+    // Long enough for many of them to ask meanwhile.
+    app.is(Mood::Late(Duration::from_millis(150), "{\"allow\":true,\"for_s\":60}".to_owned()));
+    let (token, client) = (alice(), http());
+    let reads = (0..30).map(|_| read_by(&client, &server, "chat/a", &token));
     for told in futures_util::future::join_all(reads).await {
         assert_eq!(told, good());
     }

@@ -21,6 +21,7 @@ mod order;
 mod origins;
 mod past;
 mod path;
+mod presence;
 mod reload;
 mod revoke;
 mod slow_reader;

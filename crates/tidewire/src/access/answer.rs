@@ -107,7 +107,7 @@ impl Allowed {
     /// nothing about is as the token says; and without a token, what is asked anyway is left open
     /// (`unsaid`).
     pub(super) fn peer(&self, token: Option<&Peer>, unsaid: Grant) -> Peer {
-        let base = token.cloned().unwrap_or_else(|| Peer {
+        let base = token.cloned().unwrap_or(Peer {
             subject: None,
             expires_at_ms: None,
             grant: unsaid,

@@ -199,11 +199,10 @@ impl Drop for Following {
 }
 
 impl Following {
-    /// Puts all that are kept in force, and goes on with those that come.
-    pub(crate) async fn begin(
-        app: &App,
-        revocations: Arc<Revocations>,
-    ) -> Result<Self, SubscribeError> {
+    /// Puts all that are kept in force, and goes on with those that come. Nothing where nothing can be
+    /// taken back.
+    pub(crate) async fn begin(app: &App) -> Result<Option<Self>, SubscribeError> {
+        let Some(revocations) = app.revocations.clone() else { return Ok(None) };
         let filter = Filter::from(topic());
         let mut after = After::Start;
         loop {
@@ -229,7 +228,7 @@ impl Following {
                 after = After::Cursor(bounds.lineage.cursor_at(*obeyed.borrow()));
             }
         });
-        Ok(Self(task.abort_handle()))
+        Ok(Some(Self(task.abort_handle())))
     }
 }
 

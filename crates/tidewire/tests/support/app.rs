@@ -24,6 +24,8 @@ pub(crate) const SIGNING: &str = "a secret that signs what the server asks and t
 pub(crate) enum Mood {
     /// This status and body.
     Says(u16, String),
+    /// This body, after a while.
+    Late(Duration, String),
     /// Nothing, for ever.
     Hangs,
     /// What this says to a question.
@@ -143,6 +145,10 @@ async fn answer(
     let mood = shared.mood.lock().unwrap().clone();
     match mood {
         Mood::Says(status, text) => (axum::http::StatusCode::from_u16(status).unwrap(), text),
+        Mood::Late(wait, text) => {
+            tokio::time::sleep(wait).await;
+            (axum::http::StatusCode::OK, text)
+        }
         Mood::Hangs => std::future::pending().await,
         Mood::Decides(decide) => (axum::http::StatusCode::OK, decide(&body).to_string()),
     }
