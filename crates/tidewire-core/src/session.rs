@@ -126,9 +126,22 @@ impl Session {
         filter: &Filter,
         after: After,
     ) -> Result<SmallVec<[Begun; 1]>, WireError> {
+        self.may_read(filter).await?;
+        self.subscribe_unasked(filter, after).await
+    }
+
+    /// As [`subscribe`](Self::subscribe), for the server itself: nobody is asked whether it may, and
+    /// its own topics are topics like any other.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe), without the gate's refusal.
+    pub async fn subscribe_unasked(
+        &mut self,
+        filter: &Filter,
+        after: After,
+    ) -> Result<SmallVec<[Begun; 1]>, WireError> {
         let (mut kept, mut passing) = (Vec::new(), Vec::new());
         for topic in filter.topics() {
-            may_read(&*self.gate, &self.peer, topic).await?;
             if self.subscriptions.iter().flat_map(Subscription::topics).any(|have| have == topic) {
                 let message = format!("`{topic}` is subscribed here already: unsubscribe first");
                 return Err(WireError::new(Code::AlreadySubscribed, message));

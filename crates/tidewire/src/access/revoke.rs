@@ -241,7 +241,7 @@ async fn follow(
     obeyed: &watch::Sender<Sequence>,
 ) -> Result<(), WireError> {
     let mut session = hub.session(Arc::new(OpenGate), Arc::new(Peer::anybody()));
-    session.subscribe(filter, after).await?;
+    session.subscribe_unasked(filter, after).await?;
     loop {
         let news = session.next().await?;
         let Some(last) = news.entries.last() else { continue };
