@@ -382,6 +382,7 @@ mod tests {
             event: EventType::parse("said").unwrap(),
             data,
             at_ms: 0,
+            item: None,
         }
     }
 

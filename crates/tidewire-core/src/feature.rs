@@ -19,8 +19,10 @@ pub struct Feature {
     pub answers: Answers,
     /// An operator's override of the transport.
     pub transport: Option<Transport>,
-    /// What is kept.
+    /// How long it is kept.
     pub history: History,
+    /// What of it counts to those who read the past.
+    pub keep: Keep,
     /// How safely a publish is kept before it is acknowledged. With [`History::None`] it is
     /// [`Stored::Memory`], whatever this says.
     pub stored: Stored,
@@ -41,14 +43,52 @@ pub enum History {
     },
 }
 
+/// What of a feature's past counts. All entries are stored alike; this says what readers are given
+/// of what is behind them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keep {
+    /// Every entry.
+    #[default]
+    All,
+    /// Of each item the newest entry. Those without an item count as one item more.
+    Latest,
+    /// Every entry, but texts that follow each other come joined: the parts of an answer.
+    Text,
+    /// The updates of a document, which a library knows how to join.
+    Document,
+}
+
+impl Keep {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::All, Self::Latest, Self::Text, Self::Document];
+
+    /// The word in the config and in the plan.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Latest => "latest",
+            Self::Text => "text",
+            Self::Document => "document",
+        }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|keep| keep.as_str() == word)
+    }
+}
+
 impl Default for Feature {
-    /// SSE; kept 7 days; answered after `fsync`.
+    /// SSE; every entry kept for 7 days; answered after `fsync`.
     fn default() -> Self {
         let age = Some(Duration::from_secs(7 * 24 * 3600));
         Self {
             answers: Answers::default(),
             transport: None,
             history: History::Kept { age, bytes: None },
+            keep: Keep::All,
             stored: Stored::Fsync,
         }
     }
@@ -66,25 +106,50 @@ impl Feature {
     pub fn is_kept(&self) -> bool {
         self.history != History::None
     }
+
+    /// Does a newer entry of an item stand for the older ones, for a reader who has neither yet?
+    #[must_use]
+    pub fn replaces(&self, has_item: bool) -> bool {
+        self.keep == Keep::Latest || (has_item && !self.is_kept())
+    }
+}
+
+/// The feature of the server's own topics. It is always there, and no config can declare it.
+pub const SYSTEM: &str = "~tidewire";
+
+/// What is kept of the server's own topics: 30 days, as safely as can be.
+fn system() -> Feature {
+    let age = Some(Duration::from_secs(30 * 24 * 3600));
+    Feature { history: History::Kept { age, bytes: None }, ..Feature::default() }
 }
 
 /// All features of an app.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Features {
     declared: BTreeMap<String, Feature>,
     undeclared: Option<Feature>,
+    system: Feature,
+    has_latest: bool,
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Self::declared(BTreeMap::new())
+    }
 }
 
 impl Features {
     /// A table of declared features. A topic of any other feature is unknown.
     #[must_use]
     pub fn declared(declared: BTreeMap<String, Feature>) -> Self {
-        Self { declared, undeclared: None }
+        let has_latest = declared.values().any(|feature| feature.keep == Keep::Latest);
+        Self { declared, undeclared: None, system: system(), has_latest }
     }
 
     /// Lets every undeclared feature in, as `feature`: what `tidewire dev` does.
     #[must_use]
     pub fn with_undeclared(mut self, feature: Feature) -> Self {
+        self.has_latest |= feature.keep == Keep::Latest;
         self.undeclared = Some(feature);
         self
     }
@@ -98,12 +163,34 @@ impl Features {
     /// The feature of this name.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&Feature> {
-        self.declared.get(name).or(self.undeclared.as_ref())
+        match name.strip_prefix('~') {
+            Some(_) => (name == SYSTEM).then_some(&self.system),
+            None => self.declared.get(name).or(self.undeclared.as_ref()),
+        }
+    }
+
+    /// Of this topic, do readers of the past get the newest of each item, texts in one piece, …?
+    /// [`Keep::All`] of a topic that is unknown or the server's own.
+    #[must_use]
+    pub fn keep(&self, topic: &Topic) -> Keep {
+        let feature = self.of(topic).filter(|feature| feature.is_kept() && !topic.is_reserved());
+        feature.map_or(Keep::All, |feature| feature.keep)
+    }
+
+    /// Is there a feature of which the newest of each item counts?
+    #[must_use]
+    pub fn has_latest(&self) -> bool {
+        self.has_latest
     }
 
     /// The declared features by name, in alphabetical order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Feature)> {
         self.declared.iter().map(|(name, feature)| (name.as_str(), feature))
+    }
+
+    /// The same and the server's own, which comes last: `~` is the last letter of the alphabet.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Feature)> {
+        self.iter().chain([(SYSTEM, &self.system)])
     }
 
     /// What an undeclared feature is taken for, if it is let in.

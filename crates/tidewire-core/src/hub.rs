@@ -6,16 +6,18 @@
 
 use std::sync::Arc;
 
-use tidewire_proto::{After, Code, Continuity, Cursor, Message, Stored, Topic, WireError};
+use tidewire_proto::{
+    After, Code, Continuity, Cursor, Message, Sequence, Stored, Topic, WireError,
+};
 use tokio::task::JoinHandle;
 
 use crate::{
-    feature::{CurrentFeatures, Feature, Features},
+    feature::{CurrentFeatures, Feature, Features, Keep},
     framed::Framed,
     gate::{Gate, Peer},
     lane::Lane,
     limits::Limits,
-    log::{AppendError, Bounds, Filter, Log, PageLimit, ReadError, Receipt},
+    log::{AppendError, Bounds, Filter, Log, PageBack, PageLimit, ReadError, Receipt},
     session::{Publisher, Session},
     subscription::Subscription,
 };
@@ -64,6 +66,8 @@ pub struct HistoryPage {
     pub cursor: Cursor,
     /// There is more right now.
     pub more: bool,
+    /// There are others before the first; known only of a page that was read from the back.
+    pub earlier: bool,
 }
 
 /// The app has no such feature.
@@ -128,8 +132,9 @@ impl Hub {
     ) -> Self {
         let features = features.into();
         let limits = Arc::new(limits);
-        let kept = Arc::new(Lane::new(kept, true, Arc::clone(&limits)));
-        let passing = Arc::new(Lane::new(passing, false, Arc::clone(&limits)));
+        let lane =
+            |log, kept| Arc::new(Lane::new(log, kept, features.clone(), Arc::clone(&limits)));
+        let (kept, passing) = (lane(kept, true), lane(passing, false));
         let followers = [&kept, &passing].map(|lane| tokio::spawn(Arc::clone(lane).follow()));
         Self { inner: Arc::new(Inner { kept, passing, features, limits, followers }) }
     }
@@ -186,11 +191,7 @@ impl Hub {
         after: After,
         limit: usize,
     ) -> Result<HistoryPage, SubscribeError> {
-        for topic in filter.topics() {
-            if !self.is_kept(topic)? {
-                return Err(SubscribeError::NoHistory(topic.feature().to_owned()));
-            }
-        }
+        self.check_history(filter)?;
         let lane = &self.inner.kept;
         let (mut walk, mut continuity) =
             Subscription::begin(Arc::clone(lane), filter, after).await?;
@@ -199,7 +200,8 @@ impl Hub {
             entries: limit.clamp(1, limits.page_entries_max),
             bytes: limits.page_bytes_max,
         };
-        let (gap, entries) = walk.read_page(limit).await?;
+        let (gap, mut entries) = walk.read_page(limit).await?;
+        lane.join(&mut entries);
         if let Some(gap) = gap {
             continuity = Continuity::Gap(gap);
         }
@@ -210,7 +212,51 @@ impl Hub {
             entries,
             cursor: lineage.cursor_at(place),
             more: place < newest,
+            earlier: false,
         })
+    }
+
+    /// The newest of the past, or of what was before a place: at most `limit` entries, as in
+    /// [`history`](Self::history), oldest first.
+    ///
+    /// # Errors
+    /// [`SubscribeError`].
+    pub async fn history_back(
+        &self,
+        filter: &Filter,
+        before: Option<Sequence>,
+        limit: usize,
+    ) -> Result<HistoryPage, SubscribeError> {
+        self.check_history(filter)?;
+        let (lane, limits) = (&self.inner.kept, &self.inner.limits);
+        let limit = PageLimit {
+            entries: limit.clamp(1, limits.page_entries_max),
+            bytes: limits.page_bytes_max,
+        };
+        let PageBack { entries, earlier, newest } =
+            lane.log.read_back(filter, before, limit).await.map_err(SubscribeError::Read)?;
+        let mut entries = lane.framed(entries);
+        lane.join(&mut entries);
+        let cursor = lane.log.bounds().lineage.cursor_at(newest);
+        Ok(HistoryPage { continuity: Continuity::New, entries, cursor, more: false, earlier })
+    }
+
+    /// Where a reader begins who names no place: with what comes now, or, where only the newest values
+    /// of all of these topics count, with those.
+    #[must_use]
+    pub fn fresh(&self, filter: &Filter) -> After {
+        let features = self.inner.features.load();
+        let is_latest = |topic: &Topic| features.keep(topic) == Keep::Latest;
+        if filter.topics().iter().all(is_latest) { After::Start } else { After::Now }
+    }
+
+    fn check_history(&self, filter: &Filter) -> Result<(), SubscribeError> {
+        for topic in filter.topics() {
+            if !self.is_kept(topic)? {
+                return Err(SubscribeError::NoHistory(topic.feature().to_owned()));
+            }
+        }
+        Ok(())
     }
 
     /// The features, as the config declares them now.

@@ -18,18 +18,24 @@ use smallvec::SmallVec;
 use tidewire_proto::{Cursor, Entry, Lineage, Sequence, Topic};
 
 use crate::{
+    feature::{CurrentFeatures, Keep},
     framed::Framed,
+    join::join,
     limits::Limits,
     log::{Batch, Log},
-    tail::Tail,
+    tail::{Replaces, Tail},
 };
+
+mod past;
 
 pub(crate) struct Lane {
     pub(crate) log: Arc<dyn Log>,
     /// Do entries have ids, and can readers resume?
     pub(crate) kept: bool,
+    features: CurrentFeatures,
     limits: Arc<Limits>,
     routes: Mutex<Routes>,
+    bases: past::Bases,
     // Every tail has, or floors above, everything up to here.
     position: AtomicU64,
 }
@@ -54,13 +60,20 @@ struct Routed {
 }
 
 impl Lane {
-    pub(crate) fn new(log: Arc<dyn Log>, kept: bool, limits: Arc<Limits>) -> Self {
+    pub(crate) fn new(
+        log: Arc<dyn Log>,
+        kept: bool,
+        features: CurrentFeatures,
+        limits: Arc<Limits>,
+    ) -> Self {
         let newest = log.bounds().newest;
         Self {
             log,
             kept,
+            features,
             limits,
             routes: Mutex::new(Routes { tails: HashMap::new(), routed: newest }),
+            bases: past::Bases::default(),
             position: AtomicU64::new(newest.0),
         }
     }
@@ -70,6 +83,7 @@ impl Lane {
         let mut batches = self.log.follow(self.position());
         while let Some(batch) = batches.next().await {
             self.deliver(&batch);
+            self.note_values(&batch);
         }
         tracing::info!(kept = self.kept, "the log is closed, its follower ends");
     }
@@ -94,13 +108,35 @@ impl Lane {
         entries.into_iter().map(framed).collect()
     }
 
+    /// Joins what the topics' features say may be joined.
+    pub(crate) fn join(&self, entries: &mut Vec<Arc<Framed>>) {
+        let features = self.features.load();
+        let is_text = |topic: &Topic| features.keep(topic) == Keep::Text;
+        join(entries, is_text, self.limits.message_bytes_max);
+    }
+
+    /// Is there a topic among these whose texts may come joined?
+    pub(crate) fn joins<'a>(&self, mut topics: impl Iterator<Item = &'a Topic>) -> bool {
+        let features = self.features.load();
+        self.kept && topics.any(|topic| features.keep(topic) == Keep::Text)
+    }
+
     /// Makes topics alive here: each has a tail until as many left as came.
     pub(crate) fn enter(&self, topics: &[Topic]) -> SmallVec<[Arc<Tail>; 1]> {
+        let features = self.features.load();
+        let replaces = |topic: &Topic| match features.of(topic) {
+            // What is not of the lane's kind is the server's own.
+            Some(feature) if feature.is_kept() == self.kept && !topic.is_reserved() => {
+                Replaces::of(feature)
+            }
+            _ if self.kept => Replaces::Nothing,
+            _ => Replaces::Items,
+        };
         let mut routes = self.lock();
         let floor = routes.routed;
         let alive = |topic: &Topic| {
             let route = routes.tails.entry(topic.clone()).or_insert_with(|| Route {
-                tail: Arc::new(Tail::new(topic.clone(), floor, &self.limits)),
+                tail: Arc::new(Tail::new(topic.clone(), floor, replaces(topic), &self.limits)),
                 readers: 0,
             });
             route.readers += 1;

@@ -8,6 +8,7 @@
 //! | [`log`] | the [`Log`] seam: append, read, follow, bounds; the memory log; the contract suite |
 //! | [`hub`] | where the end of the log meets this machine's readers |
 //! | `lane`, `tail` | one log, its follower, and the newest entries of the topics that are read |
+//! | `values`, `join` | what the past of a topic comes to: the newest of each item, texts in one piece |
 //! | [`framed`] | an entry with its frames, encoded once and shared |
 //! | [`watch`] | how readers hear that there are news, without a wake-up for each |
 //! | [`subscription`] | a filter and a cursor that walks: past, present and fell-behind in one loop |
@@ -24,21 +25,24 @@ pub mod feature;
 pub mod framed;
 pub mod gate;
 pub mod hub;
+mod join;
 mod lane;
 pub mod limits;
 pub mod log;
 pub mod session;
 pub mod subscription;
 pub mod tail;
+mod values;
 pub mod watch;
 
-pub use feature::{CurrentFeatures, Feature, Features, History};
+pub use feature::{CurrentFeatures, Feature, Features, History, Keep};
 pub use framed::Framed;
 pub use gate::{Action, Credential, Gate, Grant, OpenGate, Peer, Refusal};
 pub use hub::{HistoryPage, Hub, PublishError, Published, SubscribeError};
 pub use limits::Limits;
 pub use log::{
-    AppendError, Batch, Bounds, Filter, Log, MemoryLog, Page, PageLimit, ReadError, Receipt,
+    AppendError, Batch, Bounds, Filter, Log, MemoryLog, Page, PageBack, PageLimit, ReadError,
+    Receipt,
 };
 pub use session::{Begun, News, Publisher, Session, Step};
 pub use subscription::Subscription;

@@ -58,6 +58,18 @@ pub trait Log: Send + Sync + 'static {
         limit: PageLimit,
     ) -> Result<Page, ReadError>;
 
+    /// The newest entries of the filter's topics, those before a place if there is one: at most
+    /// `limit`, oldest first. What [`read`](Self::read) is from the front, this is from the back.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    async fn read_back(
+        &self,
+        filter: &Filter,
+        before: Option<Sequence>,
+        limit: PageLimit,
+    ) -> Result<PageBack, ReadError>;
+
     /// Every entry after a place, in batches, for ever: **the only source of live delivery**.
     /// An entry appears here only when it is stored as safely as its feature asks. A slow follower
     /// delays nobody; it skips nothing but what retention has dropped, and then it says so
@@ -137,6 +149,34 @@ pub struct Page {
     /// The newest place after the asked one at which retention dropped an entry of these topics.
     /// Something was really lost to this reader if and only if this is there.
     pub lost: Option<Sequence>,
+}
+
+/// The newest piece of the past, or of what was before a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageBack {
+    /// Entries of the filter's topics, oldest first.
+    pub entries: Vec<Arc<Entry>>,
+    /// There are others before them.
+    pub earlier: bool,
+    /// The newest place of the whole log when this was read: what is here is all, from its first
+    /// entry up to there or up to the place that was asked for.
+    pub newest: Sequence,
+}
+
+impl PageBack {
+    /// The newest of these, as far as they fit. They come in any order.
+    #[must_use]
+    pub fn of(mut found: Vec<Arc<Entry>>, limit: PageLimit, newest: Sequence) -> Self {
+        found.sort_unstable_by_key(|entry| entry.sequence);
+        let mut bytes = 0_usize;
+        let fits = |(index, entry): &(usize, &Arc<Entry>)| {
+            bytes = bytes.saturating_add(entry.data.bytes().len());
+            *index < limit.entries && (*index == 0 || bytes <= limit.bytes)
+        };
+        let count = found.iter().rev().enumerate().take_while(fits).count();
+        let entries = found.split_off(found.len() - count);
+        Self { entries, earlier: !found.is_empty(), newest }
+    }
 }
 
 /// Why nothing was appended.

@@ -176,10 +176,29 @@ impl Session {
         after: After,
         limit: usize,
     ) -> Result<HistoryPage, WireError> {
+        self.may_read(filter).await?;
+        Ok(self.hub.history(filter, after, limit).await?)
+    }
+
+    /// Reads the newest of the past, if the gate allows it: see [`Hub::history_back`].
+    ///
+    /// # Errors
+    /// The gate's refusal or the hub's.
+    pub async fn history_back(
+        &self,
+        filter: &Filter,
+        before: Option<Sequence>,
+        limit: usize,
+    ) -> Result<HistoryPage, WireError> {
+        self.may_read(filter).await?;
+        Ok(self.hub.history_back(filter, before, limit).await?)
+    }
+
+    async fn may_read(&self, filter: &Filter) -> Result<(), WireError> {
         for topic in filter.topics() {
             self.gate.may(&self.peer, Action::Subscribe, topic).await.map_err(WireError::from)?;
         }
-        Ok(self.hub.history(filter, after, limit).await?)
+        Ok(())
     }
 
     /// What publishes in this peer's name.
@@ -255,6 +274,7 @@ impl Session {
         for is_kept in [true, false] {
             self.take_live(is_kept, news);
         }
+        self.join(news);
         let is_behind = self.is_behind();
         self.past_first = is_behind && !news.is_empty();
         match (news.is_empty(), is_behind) {
@@ -289,6 +309,7 @@ impl Session {
         if !was_live || !self.read_together(is_kept, news).await? {
             self.read_alone(index, news).await?;
         }
+        self.join(news);
         self.turn = u32::try_from(index + 1).unwrap_or_default();
         Ok(())
     }
@@ -355,6 +376,13 @@ impl Session {
         }
     }
 
+    /// Texts that came together come in one piece.
+    fn join(&self, news: &mut News) {
+        if news.entries.len() > 1 && self.subscriptions.iter().any(Subscription::joins) {
+            self.hub.lane(true).join(&mut news.entries);
+        }
+    }
+
     fn watch(&mut self) {
         let mark = Board::new().mark(0);
         self.subscriptions.iter().for_each(|subscription| subscription.watch(&mark));
@@ -385,7 +413,7 @@ impl Session {
         let topics = members().flat_map(Subscription::topics).cloned();
         let Some(filter) = Filter::new(topics) else { return Ok(false) };
         let after = members().map(Subscription::place).min().unwrap_or_default();
-        let page = lane.log.read(&filter, after, limit).await?;
+        let page = lane.read(&filter, after, limit).await?;
         if page.lost.is_some() {
             return Ok(false);
         }

@@ -31,6 +31,7 @@ pub struct Subscription {
     from_start: bool,
     behind: bool,
     said_live: bool,
+    joins: bool,
 }
 
 /// Where a subscription starts to walk, and what is told about it first. Pure.
@@ -76,7 +77,9 @@ impl Subscription {
             from_start: after == After::Start,
             behind: false,
             said_live: false,
+            joins: false,
         };
+        subscription.joins = subscription.lane.joins(subscription.topics());
         let continuity = subscription.check_retention(&bounds, continuity).await?;
         Ok((subscription, continuity))
     }
@@ -126,6 +129,11 @@ impl Subscription {
     #[must_use]
     pub fn is_kept(&self) -> bool {
         self.lane.kept
+    }
+
+    /// May some of its entries come joined?
+    pub(crate) fn joins(&self) -> bool {
+        self.joins
     }
 
     pub(crate) fn place(&self) -> Sequence {
@@ -225,7 +233,7 @@ impl Subscription {
         limit: PageLimit,
     ) -> Result<(Option<Gap>, Vec<Arc<Framed>>), ReadError> {
         let Page { entries, through, lost } =
-            self.lane.log.read(&self.filter(), self.cursor, limit).await?;
+            self.lane.read(&self.filter(), self.cursor, limit).await?;
         // What keeps nothing promises nothing, and its places mean nothing to a client.
         let is_news =
             |lost: &Sequence| self.lane.kept && !self.from_start && *lost > self.told_lost;

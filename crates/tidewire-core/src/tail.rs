@@ -4,7 +4,7 @@
 //! come with one; what it no longer holds, the log does.
 //!
 //! Invariant: a tail holds every entry of its topic above its `floor`, up to what the follower has
-//! pushed.
+//! pushed, but for those that a newer one of their item has replaced, where that is the topic's way.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,7 +16,7 @@ use std::{
 
 use tidewire_proto::{Sequence, Topic};
 
-use crate::{framed::Framed, limits::Limits, watch::Mark};
+use crate::{feature::Feature, framed::Framed, limits::Limits, watch::Mark};
 
 /// The newest entries of one topic.
 #[derive(Debug)]
@@ -25,8 +25,41 @@ pub struct Tail {
     state: Mutex<State>,
     // For those who want to know without the lock.
     newest: AtomicU64,
+    replaces: Replaces,
     entries_max: usize,
     bytes_max: usize,
+}
+
+/// Which entries a newer one of their item replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replaces {
+    /// None.
+    Nothing,
+    /// Those that name an item.
+    Items,
+    /// All: those that name none count as one item.
+    All,
+}
+
+impl Replaces {
+    /// What a feature's tails do.
+    pub(crate) fn of(feature: &Feature) -> Self {
+        match (feature.replaces(false), feature.replaces(true)) {
+            (true, _) => Self::All,
+            (false, true) => Self::Items,
+            (false, false) => Self::Nothing,
+        }
+    }
+
+    /// Does the newer of two entries stand for the older?
+    fn covers(self, newer: &Framed, older: &Framed) -> bool {
+        let (newer, older) = (&newer.entry().item, &older.entry().item);
+        match self {
+            Self::Nothing => false,
+            Self::Items => newer.is_some() && newer == older,
+            Self::All => newer == older,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -44,12 +77,13 @@ pub(crate) struct Behind;
 
 impl Tail {
     /// A tail that holds nothing yet: everything up to `floor` is the log's to tell.
-    pub(crate) fn new(topic: Topic, floor: Sequence, limits: &Limits) -> Self {
+    pub(crate) fn new(topic: Topic, floor: Sequence, replaces: Replaces, limits: &Limits) -> Self {
         let state = State { floor, frames: VecDeque::new(), bytes: 0, watchers: HashMap::new() };
         Self {
             topic,
             state: Mutex::new(state),
             newest: AtomicU64::new(floor.0),
+            replaces,
             entries_max: limits.tail_entries_max,
             bytes_max: limits.tail_bytes_max,
         }
@@ -82,12 +116,24 @@ impl Tail {
     pub(crate) fn push(&self, frame: Arc<Framed>) {
         let mut state = self.lock();
         self.newest.store(frame.entry().sequence.0, Ordering::Release);
+        self.replace_older(&mut state, &frame);
         state.bytes += size(&frame);
         state.frames.push_back(frame);
         while state.frames.len() > self.entries_max || state.bytes > self.bytes_max {
             let Some(gone) = state.frames.pop_front() else { break };
             state.bytes -= size(&gone);
             state.floor = gone.entry().sequence;
+        }
+    }
+
+    /// Takes out the entry that this one replaces: there is at most one.
+    fn replace_older(&self, state: &mut State, newer: &Framed) {
+        if self.replaces == Replaces::Nothing {
+            return;
+        }
+        let replaced = state.frames.iter().rposition(|older| self.replaces.covers(newer, older));
+        if let Some(gone) = replaced.and_then(|at| state.frames.remove(at)) {
+            state.bytes -= size(&gone);
         }
     }
 
@@ -114,6 +160,9 @@ impl Tail {
         }
         let below = frames.partition_point(|frame| frame.entry().sequence <= state.floor);
         for frame in frames.iter().take(below).rev() {
+            if state.frames.iter().any(|newer| self.replaces.covers(newer, frame)) {
+                continue;
+            }
             let bytes = size(frame);
             if state.frames.len() >= self.entries_max || state.bytes + bytes > self.bytes_max {
                 state.floor = frame.entry().sequence;
@@ -200,6 +249,7 @@ mod tests {
             event: EventType::message(),
             data: Data::text("0123456789").unwrap(),
             at_ms: 0,
+            item: None,
         };
         Arc::new(Framed::new(Arc::new(entry), None))
     }
@@ -210,7 +260,8 @@ mod tests {
             tail_bytes_max: bytes_max,
             ..Limits::default()
         };
-        let tail = Tail::new(Topic::parse("chat/a").unwrap(), Sequence(10), &limits);
+        let topic = Topic::parse("chat/a").unwrap();
+        let tail = Tail::new(topic, Sequence(10), Replaces::Nothing, &limits);
         for sequence in pushed {
             tail.push(framed(*sequence));
         }
@@ -284,6 +335,55 @@ mod tests {
         assert_eq!(taken(&hole, 9, 12), Err(Behind), "10 may be missing");
         assert_eq!(taken(&hole, 10, 12), Ok(vec![11, 12]));
         assert_eq!(taken(&lowered(10, 10, 11), 10, 12), Ok(vec![11, 12]), "nothing new");
+    }
+
+    fn framed_of(sequence: u64, item: Option<&str>) -> Arc<Framed> {
+        let item = item.map(|item| tidewire_proto::Item::parse(item).unwrap());
+        let entry = Entry { item, ..framed(sequence).entry().clone() };
+        Arc::new(Framed::new(Arc::new(entry), None))
+    }
+
+    #[test]
+    fn a_newer_entry_of_an_item_replaces_the_older_where_that_is_the_way() {
+        let pushed = [(11, Some("a")), (12, None), (13, Some("b")), (14, Some("a")), (15, None)];
+        for (replaces, expected) in [
+            (Replaces::Nothing, vec![11, 12, 13, 14, 15]),
+            (Replaces::Items, vec![12, 13, 14, 15]),
+            (Replaces::All, vec![13, 14, 15]),
+        ] {
+            let topic = Topic::parse("chat/a").unwrap();
+            let tail = Tail::new(topic, Sequence(10), replaces, &Limits::default());
+            for (sequence, item) in pushed {
+                tail.push(framed_of(sequence, item));
+            }
+            assert_eq!(taken(&tail, 10, 15), Ok(expected), "{replaces:?}");
+            assert_eq!(taken(&tail, 14, 15), Ok(vec![15]));
+            assert_eq!(tail.lock().bytes, 10 * tail.lock().frames.len());
+            // What was read below the floor is replaced by what is here, too.
+            let below = [framed_of(4, Some("a")), framed_of(5, Some("c")), framed_of(6, None)];
+            tail.lower_floor(Sequence(3), Sequence(11), &below);
+            let held: Vec<_> =
+                tail.lock().frames.iter().take(2).map(|f| f.entry().sequence.0).collect();
+            let expected = match replaces {
+                Replaces::Nothing => [4, 5],
+                Replaces::Items => [5, 6],
+                Replaces::All => [5, 13],
+            };
+            assert_eq!(held, expected, "{replaces:?}");
+        }
+    }
+
+    /// However many updates there are, a ring of few items never overflows, so a slow reader is never
+    /// sent to the log.
+    #[test]
+    fn a_ring_of_few_items_keeps_its_floor() {
+        let topic = Topic::parse("stats/a").unwrap();
+        let limits = Limits { tail_entries_max: 3, ..Limits::default() };
+        let tail = Tail::new(topic, Sequence(10), Replaces::All, &limits);
+        for round in 0..1_000 {
+            tail.push(framed_of(11 + round, Some(["a", "b", "c"][round as usize % 3])));
+        }
+        assert_eq!(taken(&tail, 10, 1_010), Ok(vec![1_008, 1_009, 1_010]));
     }
 
     #[derive(Debug, Clone)]

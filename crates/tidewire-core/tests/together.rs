@@ -55,6 +55,7 @@ async fn run(bursts: Vec<(Vec<usize>, usize)>) -> (Vec<u64>, Vec<u64>) {
             event: EventType::message(),
             data: Data::text("x").unwrap(),
             key: None,
+            item: None,
         };
         for index in topics {
             let answer = hub.publish(message(index)).await.unwrap();

@@ -116,6 +116,7 @@ impl World {
             event: EventType::message(),
             data: Data::text("x").unwrap(),
             key: None,
+            item: None,
         };
         let batch: Vec<_> = topics.iter().map(message).collect();
         let published = self.hub.publish_batch(batch).await.unwrap();

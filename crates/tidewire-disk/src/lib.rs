@@ -15,13 +15,14 @@
 //! | `state` `recent` `losses` | what is where, what is in memory, what was lost |
 //! | `queue` `gather` `writer` | what waits, how long for more, and the one thread that appends |
 //! | `keeper` `retention` | the background thread, and what it may remove |
-//! | `reader` `follow` | pages, and live delivery |
+//! | `reader` `back` `follow` | pages, from the front and from the back, and live delivery |
 //! | `recovery` `epoch` `keys` | opening: what a crash left, the lives, the keys of the last window |
 //!
 //! Knows no HTTP and no subscriber. Arrows go down this list and to `tidewire-core`.
 
 pub mod disk;
 
+mod back;
 mod bytes;
 mod epoch;
 mod error;

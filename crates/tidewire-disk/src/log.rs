@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use tidewire_core::{
-    AppendError, Batch, Bounds, Filter, Log, Page, PageLimit, ReadError, Receipt,
+    AppendError, Batch, Bounds, Filter, Log, Page, PageBack, PageLimit, ReadError, Receipt,
     clock::{Clock, Random},
 };
 use tidewire_proto::{Message, Sequence};
@@ -23,6 +23,7 @@ use tokio::{
 };
 
 use crate::{
+    back,
     disk::{Disk, RealDisk},
     epoch,
     error::{Context, OpenError},
@@ -245,6 +246,16 @@ impl Log for DiskLog {
     ) -> Result<Page, ReadError> {
         let wanted = filter.topics().iter().map(Wanted::from).collect();
         reader::read(&self.shared, wanted, after, limit).await
+    }
+
+    async fn read_back(
+        &self,
+        filter: &Filter,
+        before: Option<Sequence>,
+        limit: PageLimit,
+    ) -> Result<PageBack, ReadError> {
+        let wanted = filter.topics().iter().map(Wanted::from).collect();
+        back::read(&self.shared, wanted, before, limit).await
     }
 
     fn follow(&self, after: Sequence) -> BoxStream<'static, Batch> {

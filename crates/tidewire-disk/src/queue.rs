@@ -196,7 +196,7 @@ mod tests {
     fn request(bytes: usize) -> Request {
         let data = Data::binary(vec![0; bytes]);
         let topic = Topic::parse("a").unwrap();
-        let message = Message { topic, event: EventType::message(), data, key: None };
+        let message = Message { topic, event: EventType::message(), data, key: None, item: None };
         Request::new(vec![message], Duration::ZERO).0
     }
 

@@ -20,7 +20,7 @@ use crate::{
 /// How many files' tables are searched on the caller's thread.
 const TABLES_AT_ONCE: usize = 256;
 /// How often a read begins again because retention took a file away under it.
-const ATTEMPTS: usize = 16;
+pub(crate) const ATTEMPTS: usize = 16;
 
 /// Reads a page of topics, which come sorted.
 pub(crate) async fn read(

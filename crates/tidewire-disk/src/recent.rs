@@ -69,7 +69,22 @@ impl Recent {
         of_topic.take(limit).cloned().collect()
     }
 
-    /// The same of all topics with this hash, which is nearly always one; no entry is looked at.
+    /// A topic's newest entries before a place, newest first, at most so many.
+    pub(crate) fn back(
+        &self,
+        hash: u64,
+        topic: &str,
+        before: Sequence,
+        limit: usize,
+    ) -> Vec<Arc<Entry>> {
+        let Some(entries) = self.topics.get(&hash) else { return Vec::new() };
+        let end = entries.partition_point(|&(place, _)| place < before);
+        let entries = entries.range(..end).rev();
+        let of_topic = entries.filter(|(_, entry)| entry.topic.as_str() == topic);
+        of_topic.take(limit).map(|(_, entry)| Arc::clone(entry)).collect()
+    }
+
+    /// The entries after a place of all topics with this hash, which is nearly always one; no entry is looked at.
     pub(crate) fn of_hash(
         &self,
         hash: u64,
@@ -123,6 +138,7 @@ mod tests {
             event: EventType::message(),
             data: Data::text("12345678901234567890").unwrap(),
             at_ms: 0,
+            item: None,
         })
     }
 

@@ -5,14 +5,16 @@
 
 use bytes::Bytes;
 use tidewire_core::log::idempotency::{body_hash, key_hash};
-use tidewire_proto::{Data, Entry, EventType, Message, Sequence, Topic};
+use tidewire_proto::{
+    Data, Entry, EventType, Item, Message, Sequence, Topic, message::ITEM_BYTES_MAX,
+};
 
 use crate::bytes::Walk;
 
 /// Length and checksum, before everything else.
 pub(crate) const PREFIX_BYTES: usize = 8;
-/// What a record takes beside its texts and its data, with a key.
-pub(crate) const OVERHEAD_BYTES: usize = PREFIX_BYTES + 20 + 32;
+/// The most that a record takes beside its topic, its event type and its data: with a key and an item.
+pub(crate) const OVERHEAD_BYTES: usize = PREFIX_BYTES + 20 + 32 + 1 + ITEM_BYTES_MAX;
 /// Shorter than this is no record: the fixed part, one letter of topic and one of event type.
 const BODY_BYTES_MIN: usize = 22;
 
@@ -20,6 +22,7 @@ const JSON: u8 = 0;
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 const HAS_KEY: u8 = 1;
+const HAS_ITEM: u8 = 2;
 
 /// An idempotency key as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,7 @@ pub(crate) struct Record<'a> {
     pub(crate) key: Option<StoredKey>,
     kind: u8,
     event: &'a str,
+    item: Option<&'a str>,
     data: &'a [u8],
     /// All of it, prefix included.
     pub(crate) length: usize,
@@ -56,12 +60,19 @@ pub(crate) fn encode(message: &Message, sequence: Sequence, at_ms: u64, out: &mu
         Data::Binary(_) => BINARY,
     };
     // A topic has at most 255 bytes and an event type at most 64.
-    out.extend_from_slice(&[kind, u8::from(key.is_some()), topic.len() as u8, event.len() as u8]);
+    let flags =
+        if key.is_some() { HAS_KEY } else { 0 } | if message.item.is_some() { HAS_ITEM } else { 0 };
+    out.extend_from_slice(&[kind, flags, topic.len() as u8, event.len() as u8]);
     out.extend_from_slice(topic.as_bytes());
     out.extend_from_slice(event.as_bytes());
     if let Some(key) = key {
         out.extend_from_slice(&key.name);
         out.extend_from_slice(&key.body);
+    }
+    if let Some(item) = &message.item {
+        // At most 64 bytes.
+        out.push(item.as_str().len() as u8);
+        out.extend_from_slice(item.as_str().as_bytes());
     }
     out.extend_from_slice(message.data.bytes());
     let length = crate::bytes::narrow((out.len() - start - PREFIX_BYTES) as u64).to_le_bytes();
@@ -103,14 +114,23 @@ fn decode_body(body: &[u8]) -> Option<Record<'_>> {
     let (topic, event) = (usize::from(walk.u8()?), usize::from(walk.u8()?));
     let topic = std::str::from_utf8(walk.take(topic)?).ok()?;
     let event = std::str::from_utf8(walk.take(event)?).ok()?;
-    let key = match flags {
+    if flags & !(HAS_KEY | HAS_ITEM) != 0 {
+        return None;
+    }
+    let key = match flags & HAS_KEY {
         0 => None,
-        HAS_KEY => Some(StoredKey { name: walk.array()?, body: walk.array()? }),
-        _ => return None,
+        _ => Some(StoredKey { name: walk.array()?, body: walk.array()? }),
+    };
+    let item = match flags & HAS_ITEM {
+        0 => None,
+        _ => {
+            let length = usize::from(walk.u8()?);
+            Some(std::str::from_utf8(walk.take(length)?).ok()?)
+        }
     };
     let length = body.len() + PREFIX_BYTES;
     let sequence = Sequence(sequence);
-    Some(Record { sequence, at_ms, topic, key, kind, event, data: walk.0, length })
+    Some(Record { sequence, at_ms, topic, key, kind, event, item, data: walk.0, length })
 }
 
 impl Record<'_> {
@@ -124,6 +144,11 @@ impl Record<'_> {
             Some(like) if like.event.as_str() == self.event => like.event.clone(),
             _ => EventType::parse(self.event).map_err(|_| "the record's event type is not one")?,
         };
+        let item = match (self.item, like.and_then(|like| like.item.as_ref())) {
+            (None, _) => None,
+            (Some(item), Some(like)) if like.as_str() == item => Some(like.clone()),
+            (Some(item), _) => Some(Item::parse(item).map_err(|_| "the record's item is not one")?),
+        };
         // Copied, so that a small entry in somebody's hand does not hold a large buffer.
         let data = Bytes::copy_from_slice(self.data);
         let text = || std::str::from_utf8(self.data).is_ok();
@@ -133,7 +158,7 @@ impl Record<'_> {
             BINARY => Data::Binary(data),
             _ => return Err("the record's data are not of their kind"),
         };
-        Ok(Entry { sequence: self.sequence, topic, event, data, at_ms: self.at_ms })
+        Ok(Entry { sequence: self.sequence, topic, event, data, at_ms: self.at_ms, item })
     }
 }
 
@@ -160,6 +185,7 @@ mod tests {
             event: EventType::parse("note").unwrap(),
             data,
             key: key.map(|key| Key::parse(key).unwrap()),
+            item: None,
         }
     }
 

@@ -254,6 +254,39 @@ impl Segment {
         })
     }
 
+    /// The newest entries of a run before a place, oldest first, at most so many. Begins at the last
+    /// mark and goes back further and further until there are enough.
+    pub(crate) fn read_run_back(
+        self: &Arc<Self>,
+        disk: &dyn Disk,
+        run: Run,
+        (topic, before): (&str, Sequence),
+        most: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let file = disk.open(&self.name, Opening::Read).on("open", &self.name)?;
+        let (start, end) = self.bounds(&*file, run)?;
+        let in_run = self.marks.iter().filter(|&&(offset, _)| start <= offset && offset < end);
+        let places = in_run.map(|&(_, delta)| self.place(delta)).filter(|&place| place < before);
+        let marks: Vec<Sequence> = places.collect();
+        let mut back = 1;
+        loop {
+            let mark = marks.len().checked_sub(back).and_then(|at| marks.get(at));
+            let after = mark.map_or(Sequence::ZERO, |mark| Sequence(mark.0.saturating_sub(1)));
+            let mut reader = self.read_run(disk, run, after)?;
+            let mut found = VecDeque::new();
+            while let Some(entry) = reader.next(topic)?.filter(|entry| entry.sequence < before) {
+                if found.len() == most {
+                    found.pop_front();
+                }
+                found.push_back(entry);
+            }
+            if found.len() == most || mark.is_none() {
+                return Ok(found.into());
+            }
+            back *= 2;
+        }
+    }
+
     /// About how much memory this takes.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.hashes.len() * 8 + self.marks.len() * 8 + 300

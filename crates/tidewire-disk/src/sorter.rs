@@ -274,7 +274,8 @@ mod tests {
                 let topic = Topic::parse(&format!("{class}/{}", number % 7)).unwrap();
                 let data = Data::text("x".repeat((number * 37 % 500) as usize)).unwrap();
                 let (hash, at) = (hash(topic.as_str()), bytes.len() as u64);
-                let message = Message { topic, event: EventType::message(), data, key: None };
+                let message =
+                    Message { topic, event: EventType::message(), data, key: None, item: None };
                 record::encode(&message, Sequence(10 + number), 1, &mut bytes);
                 let noted = Noted { at_ms: 1, length: bytes.len() as u64 - at };
                 index.push(&class.into(), hash, at, &noted);

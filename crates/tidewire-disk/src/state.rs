@@ -91,6 +91,26 @@ pub(crate) struct InWal {
     pub(crate) found: Vec<(Sequence, u32)>,
 }
 
+/// Where the newest entries of one topic stand, at one moment. Nothing here is read yet.
+pub(crate) struct PlacesBack {
+    pub(crate) wanted: Wanted,
+    /// Newest first.
+    pub(crate) recent: Vec<Arc<Entry>>,
+    /// Newest file first, and in each the newest place first.
+    pub(crate) wals: Vec<(Arc<WalFile>, Vec<(Sequence, u32)>)>,
+    /// In any order. None if there is enough elsewhere.
+    pub(crate) segments: Vec<Arc<Segment>>,
+    /// Memory has what is above.
+    pub(crate) floor: Sequence,
+}
+
+impl PlacesBack {
+    /// Need no file be read for so many?
+    pub(crate) fn is_in_memory(&self, most: usize) -> bool {
+        self.recent.len() >= most || (self.wals.is_empty() && self.segments.is_empty())
+    }
+}
+
 /// What memory alone knows of some topics after a place.
 pub(crate) struct InMemory {
     pub(crate) newest: Sequence,
@@ -205,6 +225,39 @@ impl State {
         Places { wanted, segments, wals, recent }
     }
 
+    /// The newest place, and where to find the topics' newest entries before a place, so many of each.
+    pub(crate) fn plan_back(
+        &self,
+        wanted: &[Wanted],
+        before: Sequence,
+        most: usize,
+    ) -> (Sequence, Vec<PlacesBack>) {
+        let places = wanted.iter().map(|wanted| self.places_back(wanted, before, most));
+        (self.newest, places.collect())
+    }
+
+    fn places_back(&self, wanted: &Wanted, before: Sequence, most: usize) -> PlacesBack {
+        let (hash, floor) = (wanted.hash, self.recent.floor());
+        let recent = self.recent.back(hash, wanted.topic.as_str(), before, most);
+        let (mut wals, mut segments) = (Vec::new(), Vec::new());
+        if recent.len() < most {
+            let up_to = Sequence(before.0.saturating_sub(1)).min(floor);
+            let unsorted = self.sealed.iter().map(|sealed| (&sealed.wal, &sealed.index));
+            for (wal, index) in unsorted.chain([(&self.wal, &self.index)]) {
+                let classes = wanted.classes().into_iter();
+                let found = classes.map(|class| index.positions_back(class, hash, up_to, most));
+                let found = found.max_by_key(Vec::len).unwrap_or_default();
+                if !found.is_empty() {
+                    wals.push((Arc::clone(wal), found));
+                }
+            }
+            wals.reverse();
+            let held = wanted.classes().into_iter().filter_map(|class| self.classes.get(class));
+            segments.extend(held.flat_map(|held| held.iter()).cloned());
+        }
+        PlacesBack { wanted: wanted.clone(), recent, wals, segments, floor }
+    }
+
     /// The pieces that together hold the next entries after a place, of all topics.
     pub(crate) fn next_pieces(&self, after: Sequence, limit: usize) -> Vec<Piece> {
         let mut pieces = Vec::new();
@@ -268,13 +321,13 @@ pub(crate) struct Classes {
 impl Classes {
     /// The classes of these features, whose names come in alphabetical order.
     pub(crate) fn new(features: &Features) -> Self {
-        let declared = features.iter().map(|(name, _)| name.into());
+        let declared = features.all().map(|(name, _)| name.into());
         Self { declared: declared.collect(), undeclared: UNDECLARED.into() }
     }
 
     /// Would these features have the same classes?
     pub(crate) fn are_of(&self, features: &Features) -> bool {
-        self.declared.iter().map(|name| &**name).eq(features.iter().map(|(name, _)| name))
+        self.declared.iter().map(|name| &**name).eq(features.all().map(|(name, _)| name))
     }
 
     pub(crate) fn of(&self, feature: &str) -> &Arc<str> {

@@ -183,6 +183,22 @@ impl WalIndex {
         positions.collect()
     }
 
+    /// Where a topic's newest entries up to a place stand, newest first, at most so many.
+    pub(crate) fn positions_back(
+        &self,
+        class: &str,
+        topic: u64,
+        up_to: Sequence,
+        most: usize,
+    ) -> Vec<(Sequence, u32)> {
+        let ranks = self.classes.get(class).and_then(|index| index.topics.get(&topic));
+        let Some(ranks) = ranks else { return vec![] };
+        let end = ranks.partition_point(|&rank| self.sequence(rank) <= up_to);
+        let places = ranks.get(..end).unwrap_or_default().iter().rev().take(most);
+        let position = |&rank: &u32| Some((self.sequence(rank), *self.offsets.get(rank as usize)?));
+        places.filter_map(position).collect()
+    }
+
     /// Where all entries after a place stand, the first `limit` of them.
     pub(crate) fn all_after(&self, after: Sequence, limit: usize) -> Vec<(Sequence, u32)> {
         let from = after.0.saturating_sub(self.before().0);

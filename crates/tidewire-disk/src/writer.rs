@@ -332,10 +332,10 @@ impl Writer {
     }
 
     fn fresh(&self, message: Message, sequence: Sequence, offset: u64, noted: Noted) -> Fresh {
-        let Message { topic, event, data, .. } = message;
+        let Message { topic, event, data, item, .. } = message;
         let class = Arc::clone(self.classes.of(topic.feature()));
         let hash = record::topic_hash(topic.as_str());
-        let entry = Arc::new(Entry { sequence, topic, event, data, at_ms: noted.at_ms });
+        let entry = Arc::new(Entry { sequence, topic, event, data, at_ms: noted.at_ms, item });
         Fresh { class, topic: hash, offset, noted, entry }
     }
 

@@ -5,11 +5,11 @@ mod common;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use common::{Crash, SimDisk, keyed, page, say, sequences, settings, texts};
+use common::{Crash, SimDisk, keyed, page, say, sequences, settings, texts, topic as topic_of};
 use futures_util::StreamExt;
 use proptest::prelude::*;
 use tidewire_core::{
-    AppendError, Log,
+    AppendError, Filter, Log, PageLimit,
     clock::{Clock, ManualClock, SeededRandom},
 };
 use tidewire_disk::{DiskLog, DiskSettings};
@@ -182,6 +182,17 @@ impl World {
             let places = sequences(&read.entries).into_iter().zip(texts(&read.entries));
             assert_eq!(places.collect::<Vec<_>>(), kept, "{name} after {after}");
             assert_eq!(read.through.0, newest.max(after));
+            let count = after as usize % 5 + 1;
+            let limit = PageLimit { entries: count, bytes: usize::MAX };
+            let filter = Filter::from(topic_of(name));
+            let back = self.log().read_back(&filter, None, limit).await.unwrap();
+            let all = page(self.log(), &[name], 0).await.entries;
+            assert_eq!(back.entries, all[all.len().saturating_sub(count)..], "{name} back {count}");
+            let before = Sequence(after.max(1));
+            let back = self.log().read_back(&filter, Some(before), limit).await.unwrap();
+            let all: Vec<_> = all.into_iter().filter(|entry| entry.sequence < before).collect();
+            assert_eq!(back.entries, all[all.len().saturating_sub(count)..], "{name} {before:?}");
+            assert_eq!(back.earlier, all.len() > count);
             assert!(lost == 0 || name.starts_with("short") || name.starts_with("brief"));
         }
     }

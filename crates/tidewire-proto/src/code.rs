@@ -85,6 +85,7 @@ codes! {
     BadCursor "bad_cursor" 400 4400 GiveUp "The cursor is not one that this server wrote.";
     BadEvent "bad_event" 400 4400 GiveUp "The event type breaks a rule, or is reserved.";
     BadKey "bad_key" 400 4400 GiveUp "The idempotency key breaks a rule.";
+    BadItem "bad_item" 400 4400 GiveUp "The name of an item breaks a rule.";
     BadJson "bad_json" 400 4400 GiveUp "The text is not JSON, or not of the form asked for.";
     BadUtf8 "bad_utf8" 400 1007 GiveUp "The text is not UTF-8.";
     UnknownCommand "unknown_command" 400 4400 GiveUp "The socket knows no such command.";

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::{
     code::{Code, WireError},
     cursor::{Cursor, Gap},
-    message::{Data, Entry, EventType, Key, Message},
+    message::{Data, Entry, EventType, Item, Key, Message},
     stored::Stored,
     topic::Topic,
 };
@@ -23,7 +23,8 @@ pub(crate) fn push_string(out: &mut String, text: &str) {
     out.push_str(&serde_json::to_string(text).unwrap_or_default());
 }
 
-/// Appends `{"topic","event","id","data"}`. `id` is left out for an ephemeral entry.
+/// Appends `{"topic","event","item","id","data"}`. `id` is left out for an ephemeral entry, `item`
+/// for one that has none.
 pub fn push_entry(out: &mut String, entry: &Entry, id: Option<Cursor>) {
     push_head(out, entry, id);
     match &entry.data {
@@ -52,6 +53,10 @@ pub(crate) fn push_head(out: &mut String, entry: &Entry, id: Option<Cursor>) {
     // Neither alphabet has a character that JSON would escape.
     out.push_str(entry.event.as_str());
     out.push('"');
+    if let Some(item) = &entry.item {
+        out.push_str(",\"item\":");
+        push_string(out, item.as_str());
+    }
     if let Some(id) = id {
         out.push_str(",\"id\":\"");
         out.push_str(&id.to_string());
@@ -127,7 +132,7 @@ pub fn push_continuity(out: &mut String, continuity: &Continuity) {
     }
 }
 
-/// A message as JSON says it: `{"topic","event","data","key","encoding"}`.
+/// A message as JSON says it: `{"topic","event","data","key","item","encoding"}`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MessageText<'a> {
@@ -142,6 +147,8 @@ pub struct MessageText<'a> {
     pub encoding: Option<String>,
     /// Idempotency key.
     pub key: Option<String>,
+    /// Which thing this is the newest value of.
+    pub item: Option<String>,
 }
 
 /// A field that is there, be it `null`: serde would make nothing of a `null` otherwise.
@@ -155,7 +162,7 @@ impl MessageText<'_> {
     /// The message, checked.
     ///
     /// # Errors
-    /// `bad_topic`, `bad_event`, `bad_key`, `bad_json` or `bad_request`.
+    /// `bad_topic`, `bad_event`, `bad_key`, `bad_item`, `bad_json` or `bad_request`.
     pub fn settle(self) -> Result<Message, WireError> {
         let data = self.data.ok_or_else(|| {
             WireError::new(
@@ -164,7 +171,8 @@ impl MessageText<'_> {
             )
         })?;
         let data = data_of(data.get(), self.encoding.as_deref())?;
-        message_of(&self.topic, self.event.as_deref(), data, self.key.as_deref())
+        let (key, item) = (self.key.as_deref(), self.item.as_deref());
+        message_of(&self.topic, self.event.as_deref(), data, key, item)
     }
 }
 
@@ -204,12 +212,13 @@ pub fn parse_batch(text: &str, messages_max: usize) -> Result<Vec<Message>, Wire
 /// A message from its checked parts.
 ///
 /// # Errors
-/// `bad_topic`, `bad_event` (also for a reserved type) or `bad_key`.
+/// `bad_topic` (also for one of the server's own), `bad_event` (also for a reserved type), `bad_key` or `bad_item`.
 pub fn message_of(
     topic: &str,
     event: Option<&str>,
     data: Data,
     key: Option<&str>,
+    item: Option<&str>,
 ) -> Result<Message, WireError> {
     let bad_event = |message: String| WireError::new(Code::BadEvent, message);
     let event = match event {
@@ -225,7 +234,16 @@ pub fn message_of(
         .map(Key::parse)
         .transpose()
         .map_err(|error| WireError::new(Code::BadKey, error.to_string()))?;
-    Ok(Message { topic: topic_of(topic)?, event, data, key })
+    let item = item
+        .map(Item::parse)
+        .transpose()
+        .map_err(|error| WireError::new(Code::BadItem, error.to_string()))?;
+    let topic = topic_of(topic)?;
+    if topic.is_reserved() {
+        let message = format!("`{topic}` is the server's own: nobody else publishes there");
+        return Err(WireError::new(Code::BadTopic, message));
+    }
+    Ok(Message { topic, event, data, key, item })
 }
 
 /// A topic from text.
@@ -282,6 +300,7 @@ mod tests {
             event: EventType::message(),
             data,
             at_ms: 0,
+            item: None,
         }
     }
 

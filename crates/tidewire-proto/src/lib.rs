@@ -31,6 +31,6 @@ pub mod ws;
 pub use code::{Code, Next, WireError};
 pub use cursor::{After, Cursor, Epoch, Gap, GapReason, Life, Lineage, Sequence};
 pub use json::Continuity;
-pub use message::{Data, Entry, EventType, Key, Message};
+pub use message::{Data, Entry, EventType, Item, Key, Message};
 pub use stored::Stored;
 pub use topic::{Pattern, Topic};

@@ -13,6 +13,8 @@ use crate::{cursor::Sequence, topic::Topic};
 pub const EVENT_BYTES_MAX: usize = 64;
 /// Longest idempotency key, in bytes.
 pub const KEY_BYTES_MAX: usize = 64;
+/// Longest name of an item, in bytes.
+pub const ITEM_BYTES_MAX: usize = 64;
 /// Deepest nesting of arrays and objects in JSON data: what common parsers accept. One deeper entry
 /// would make a page unreadable for all who share it.
 pub const JSON_DEPTH_MAX: usize = 128;
@@ -30,6 +32,8 @@ pub struct Message {
     pub data: Data,
     /// Makes a retry safe: the same key on the same topic is stored once.
     pub key: Option<Key>,
+    /// Which thing this is the newest value of.
+    pub item: Option<Item>,
 }
 
 /// A message that has a place in the log. It never changes.
@@ -46,6 +50,8 @@ pub struct Entry {
     /// When it was stored, in milliseconds since 1970. Information only (and the base of retention
     /// by age): no order, continuity or idempotency depends on it.
     pub at_ms: u64,
+    /// Which thing this is the newest value of.
+    pub item: Option<Item>,
 }
 
 /// The payload and how it may be shown.
@@ -201,7 +207,7 @@ macro_rules! short_text {
     };
 }
 
-/// Why a text is not an event type or not a key.
+/// Why a text is not an event type, not a key or not an item.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ShortTextError {
     /// Empty or too long.
@@ -239,6 +245,15 @@ short_text!(
     Key,
     KEY_BYTES_MAX,
     "an idempotency key",
+    |c| c.is_ascii_graphic()
+);
+
+short_text!(
+    /// The name of a thing that has a value: 1 to 64 printable ASCII characters, no space. Of two
+    /// entries of one topic and item, the newer one stands for both, where only the newest counts.
+    Item,
+    ITEM_BYTES_MAX,
+    "an item",
     |c| c.is_ascii_graphic()
 );
 

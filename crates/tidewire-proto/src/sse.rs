@@ -2,8 +2,8 @@
 //!
 //! Format: HTML standard, "Server-sent events", §9.2.6 (interpreting an event stream). Payload lines
 //! travel as published; the only change is that a line end (CR or CRLF) arrives as LF, because the
-//! format has no other. Two extra fields, which standard parsers pass over: `topic:` and
-//! `encoding:` (`text` or `base64`; JSON if absent).
+//! format has no other. Extra fields, which standard parsers pass over: `topic:`, `item:` (if there
+//! is one) and `encoding:` (`text` or `base64`; JSON if absent).
 //!
 //! Invariant: an entry's frame says nothing about its receiver; only signals (`tidewire.*`) do.
 
@@ -43,6 +43,9 @@ pub fn entry_frame(entry: &Entry, id: Option<Cursor>) -> String {
         }
     }
     push_field(&mut out, "topic", entry.topic.as_str());
+    if let Some(item) = &entry.item {
+        push_field(&mut out, "item", item.as_str());
+    }
     if let Some(id) = id {
         push_field(&mut out, "id", &id.to_string());
     }
@@ -233,6 +236,7 @@ mod tests {
             event: EventType::parse(event).unwrap(),
             data,
             at_ms: 0,
+            item: None,
         }
     }
 

@@ -10,6 +10,10 @@ use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 /// Longest topic, in bytes.
 pub const TOPIC_BYTES_MAX: usize = 255;
+/// The last segment of the topic on which a topic's members come and go.
+pub const PRESENCE: &str = "~presence";
+/// The last segment of the topic that holds another's bases: what stands for its past.
+pub const BASE: &str = "~base";
 /// Most segments in a topic.
 pub const TOPIC_SEGMENTS_MAX: usize = 8;
 
@@ -88,6 +92,32 @@ impl Topic {
     pub fn feature(&self) -> &str {
         let end = self.0.bytes().position(|byte| byte == b'/');
         end.and_then(|end| self.0.get(..end)).unwrap_or(&self.0)
+    }
+
+    /// Is this one of the server's own, where nobody else publishes? Those whose feature begins with
+    /// `~`, and those that end in [`PRESENCE`] or [`BASE`].
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with('~') || self.about(PRESENCE).is_some() || self.about(BASE).is_some()
+    }
+
+    /// The topic of this one's bases; nothing if its name would be too long.
+    #[must_use]
+    pub fn base(&self) -> Option<Self> {
+        Self::parse(&format!("{self}/{BASE}")).ok()
+    }
+
+    /// The topic on which this one's members come and go; nothing if its name would be too long.
+    #[must_use]
+    pub fn presence(&self) -> Option<Self> {
+        Self::parse(&format!("{self}/{PRESENCE}")).ok()
+    }
+
+    /// The topic that this one is about, if it ends in that reserved segment.
+    #[must_use]
+    pub fn about(&self, reserved: &str) -> Option<Self> {
+        let about = self.0.strip_suffix(reserved)?.strip_suffix('/')?;
+        (!about.is_empty()).then(|| Self(about.into()))
     }
 }
 
@@ -339,6 +369,27 @@ mod tests {
             let parsed = Pattern::parse(pattern).unwrap();
             assert_eq!(parsed.covers(&topic(name), subject), expected, "{pattern} {name}");
         }
+    }
+
+    #[test]
+    fn some_topics_are_the_servers_own() {
+        let topic = |text: &str| Topic::parse(text).unwrap();
+        for (text, is_reserved) in [
+            ("chat/general", false),
+            ("chat/~presence/x", false),
+            ("chat~presence", false),
+            ("chat/~presence", true),
+            ("chat/general/~base", true),
+            ("~presence", true),
+            ("~tidewire/x", true),
+        ] {
+            assert_eq!(topic(text).is_reserved(), is_reserved, "{text}");
+        }
+        assert_eq!(topic("a/b").base(), Some(topic("a/b/~base")));
+        assert_eq!(topic("a/b/~presence").about(PRESENCE), Some(topic("a/b")));
+        assert_eq!(topic("a/b/~presence").about(BASE), None);
+        assert_eq!(topic("1/2/3/4/5/6/7/8").base(), None);
+        assert_eq!(topic("~base").about(BASE), None);
     }
 
     #[test]

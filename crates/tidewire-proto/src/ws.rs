@@ -66,6 +66,7 @@ struct CommandText<'a> {
     data: Option<&'a RawValue>,
     encoding: Option<String>,
     key: Option<String>,
+    item: Option<String>,
     token: Option<String>,
 }
 
@@ -155,11 +156,12 @@ fn command_of(parts: CommandText<'_>, binary: Option<Bytes>) -> Result<Command, 
                     parts.event.as_deref(),
                     Data::Binary(bytes),
                     parts.key.as_deref(),
+                    parts.item.as_deref(),
                 )?,
                 None => {
                     let topic = topic()?.to_string();
-                    let CommandText { event, data, encoding, key, .. } = parts;
-                    MessageText { topic, event, data, encoding, key }.settle()?
+                    let CommandText { event, data, encoding, key, item, .. } = parts;
+                    MessageText { topic, event, data, encoding, key, item }.settle()?
                 }
             };
             Ok(Command::Publish(Box::new(message)))
@@ -372,6 +374,7 @@ mod tests {
             event: EventType::message(),
             data: Data::binary(&[1_u8, 2][..]),
             at_ms: 0,
+            item: None,
         };
         let id = Some(Cursor { epoch: Epoch(5), sequence: Sequence(1) });
         let Delivery::Binary(message) = entry_message(&entry, id) else { panic!("binary") };

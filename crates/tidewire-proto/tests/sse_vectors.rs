@@ -112,6 +112,7 @@ struct Expected {
     id: Option<String>,
     topic: Option<String>,
     encoding: Option<String>,
+    item: Option<String>,
     retry_ms: Option<u64>,
 }
 
@@ -148,6 +149,7 @@ fn entry(topic: &str, event: &str, data: Data) -> Entry {
         event: EventType::parse(event).expect("an event type"),
         data,
         at_ms: 0,
+        item: None,
     }
 }
 
@@ -204,9 +206,9 @@ impl Chunk {
 
 impl From<Expected> for Event {
     fn from(expected: Expected) -> Self {
-        let Expected { event, data, id, topic, encoding, retry_ms } = expected;
+        let Expected { event, data, id, topic, encoding, item, retry_ms } = expected;
         let event = event.unwrap_or_else(|| "message".to_owned());
-        Self { event, data, id, topic, encoding, retry_ms }
+        Self { event, data, id, topic, encoding, item, retry_ms }
     }
 }
 

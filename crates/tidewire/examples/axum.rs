@@ -29,6 +29,7 @@ async fn assign(
         event: EventType::parse("task.assigned").map_err(|error| bad(error.to_string()))?,
         data: Data::json(format!("{{\"task\":{task}}}")).map_err(|error| bad(error.to_string()))?,
         key: Key::parse(&format!("assign-{task}")).ok(),
+        item: None,
     };
     let published = hub.publish(message).await.map_err(|error| {
         let WireError { code, message } = error.into();

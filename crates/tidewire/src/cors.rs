@@ -17,7 +17,7 @@ use crate::{answer::Refused, app::App};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
 const HEADERS: HeaderValue = HeaderValue::from_static(
-    "authorization, content-type, idempotency-key, last-event-id, tidewire-event",
+    "authorization, content-type, idempotency-key, last-event-id, tidewire-event, tidewire-item",
 );
 const EXPOSED: HeaderValue = HeaderValue::from_static("etag, retry-after");
 /// Browsers keep a preflight's answer for two hours at most.

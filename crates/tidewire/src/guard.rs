@@ -132,7 +132,7 @@ pub(crate) fn data() -> String {
 
 pub(crate) fn message(topic: &Topic) -> Message {
     let data = Data::json(data()).expect("it is JSON");
-    Message { topic: topic.clone(), event: EventType::message(), data, key: None }
+    Message { topic: topic.clone(), event: EventType::message(), data, key: None, item: None }
 }
 
 #[test]

@@ -14,7 +14,7 @@
 //!     let topic = Topic::parse("notifications/alice").unwrap();
 //!     let event = EventType::parse("task.assigned").unwrap();
 //!     let data = Data::json(r#"{"task": 7}"#).unwrap();
-//!     let message = Message { topic, event, data, key: None };
+//!     let message = Message { topic, event, data, key: None, item: None };
 //!     hub.publish(message).await.map(|_| ()).map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
 //! }
 //!
@@ -43,7 +43,7 @@
 //! | `serve` `activity` `io` `tls` | the listener, its limits, and the way out |
 //! | `app` `answer` `query` `wire` | what the doors share |
 //! | `reload` | other settings for a server that runs |
-//! | `handover` `places` | connections that doors take over; how many there may be |
+//! | `handover` `places` `connected` | connections that doors take over; how many there may be; how one is reset |
 //! | `sweep` | many plain sockets without a task for any of them |
 //! | `guard` | in tests only: what `make guard` counts the instructions of |
 //!
@@ -54,6 +54,7 @@ mod answer;
 mod app;
 mod canary;
 pub mod config;
+mod connected;
 mod cors;
 mod events;
 #[cfg(test)]
@@ -80,15 +81,16 @@ pub mod token;
 mod wire;
 
 pub use config::Settings;
+pub use connected::Connected;
 pub use reload::Reloaded;
 pub use tidewire::{Builder, StartError, Tidewire};
 pub use tidewire_core::{
-    Action, Credential, CurrentFeatures, Feature, Features, Filter, Gate, Grant, Hub, Limits, Log,
-    MemoryLog, OpenGate, Peer, PublishError, Published, Refusal, Session, clock,
+    Action, Credential, CurrentFeatures, Feature, Features, Filter, Gate, Grant, Hub, Keep, Limits,
+    Log, MemoryLog, OpenGate, Peer, PublishError, Published, Refusal, Session, clock,
 };
 pub use tidewire_proto::{
-    After, Code, Continuity, Cursor, Data, Entry, EventType, Gap, GapReason, Key, Message, Stored,
-    Topic, WireError, plan,
+    After, Code, Continuity, Cursor, Data, Entry, EventType, Gap, GapReason, Item, Key, Message,
+    Stored, Topic, WireError, plan,
 };
 
 /// The crates below, whole.

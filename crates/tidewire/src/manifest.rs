@@ -66,6 +66,7 @@ struct Row<'a> {
     reason: &'static str,
     why: &'static str,
     history: String,
+    keep: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     history_bytes: Option<u64>,
     stored: String,
@@ -150,6 +151,7 @@ fn row<'a>(name: &'a str, feature: &Feature) -> Row<'a> {
         reason: decision.reason.as_str(),
         why: decision.reason.sentence(),
         history: show_history(feature.history),
+        keep: feature.keep.as_str(),
         history_bytes,
         stored,
         answers: Answers {

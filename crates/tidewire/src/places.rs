@@ -10,6 +10,8 @@ use std::{
 
 use tidewire_core::Limits;
 
+use crate::connected::Hold;
+
 /// Connections beyond the limit that are told so at a time; the ones after are closed at once.
 const TURNED_AWAY_MAX: usize = 64;
 
@@ -29,6 +31,8 @@ pub(crate) struct Place {
     places: Arc<Places>,
     address: IpAddr,
     pub(crate) is_over: bool,
+    /// Where an app may reset its connections: let go of with the place.
+    pub(crate) hold: Option<Hold>,
 }
 
 impl Places {
@@ -47,7 +51,7 @@ impl Places {
             counted.inside += 1;
             *counted.of_address.entry(address).or_default() += 1;
         }
-        Some(Place { places: Arc::clone(places), address, is_over })
+        Some(Place { places: Arc::clone(places), address, is_over, hold: None })
     }
 }
 

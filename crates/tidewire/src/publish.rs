@@ -36,7 +36,8 @@ pub(crate) async fn publish(State(app): State<App>, request: Request) -> Result<
     let data = data_of(&head.headers, bytes)?;
     let event = text_header(&head.headers, "tidewire-event", Code::BadEvent)?;
     let key = text_header(&head.headers, "idempotency-key", Code::BadKey)?;
-    let message = json::message_of(topic.as_str(), event, data, key)?;
+    let item = text_header(&head.headers, "tidewire-item", Code::BadItem)?;
+    let message = json::message_of(topic.as_str(), event, data, key, item)?;
     let publisher = app.hub.publisher(Arc::clone(&app.gate), peer);
     let mut out = String::new();
     push(&mut out, publisher.publish(message).await?);

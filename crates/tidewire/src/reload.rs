@@ -39,6 +39,11 @@ impl Reloads {
         Self { app, tokens, in_force: Mutex::new(settings) }
     }
 
+    /// What is in force.
+    pub(crate) fn in_force(&self) -> Settings {
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Puts other settings in force.
     pub(crate) fn reload(&self, settings: Settings) -> Result<Reloaded, ConfigError> {
         // One after another; nothing in here waits.

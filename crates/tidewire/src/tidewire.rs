@@ -16,7 +16,8 @@ use crate::{
     app::{App, Parts},
     config::{ConfigError, Settings},
     reload::{Reloaded, Reloads},
-    routes, serve,
+    routes,
+    serve::{self, Serving},
     sweep::Sweep,
     tls::{self, TlsError},
     token::{ApiKeys, KeyError, TokenGate},
@@ -30,6 +31,7 @@ pub struct Tidewire {
     reloads: Reloads,
     disk: Option<Arc<DiskLog>>,
     sweep: bool,
+    resets: bool,
 }
 
 /// Why it could not be opened or served.
@@ -59,6 +61,7 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     sweep: bool,
+    resets: bool,
 }
 
 impl Builder {
@@ -106,12 +109,20 @@ impl Builder {
         self
     }
 
+    /// Puts a [`Connected`](crate::Connected) into the extensions of each request, so that routes of the
+    /// app's own can break connections off. Costs a second descriptor for each connection.
+    #[must_use]
+    pub fn resets(mut self) -> Self {
+        self.resets = true;
+        self
+    }
+
     /// Opens the log and the hub. Reads the disk, so it may take a moment.
     ///
     /// # Errors
     /// [`StartError`] says what cannot be used, and what to do about it.
     pub async fn open(self) -> Result<Tidewire, StartError> {
-        let Self { settings, dev, log, gate, clock, random, sweep } = self;
+        let Self { settings, dev, log, gate, clock, random, sweep, resets } = self;
         let features = CurrentFeatures::from(settings.features.clone());
         let limits = settings.limits.clone();
         let (gate, tokens): (Arc<dyn Gate>, _) = match gate {
@@ -154,7 +165,7 @@ impl Builder {
             random,
         });
         let reloads = Reloads::new(app.clone(), tokens, settings.clone());
-        Ok(Tidewire { app, settings, reloads, disk, sweep })
+        Ok(Tidewire { app, settings, reloads, disk, sweep, resets })
     }
 }
 
@@ -170,6 +181,7 @@ impl Tidewire {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
             sweep: true,
+            resets: false,
         }
     }
 
@@ -200,6 +212,13 @@ impl Tidewire {
     /// then.
     pub fn reload(&self, settings: Settings) -> Result<Reloaded, ConfigError> {
         self.reloads.reload(settings)
+    }
+
+    /// The settings in force: what it was opened with, or what a [`reload`](Self::reload) has put in
+    /// their place.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.reloads.in_force()
     }
 
     /// Sends every open stream and socket away, each with a slot to come back in, and waits until
@@ -242,13 +261,40 @@ impl Tidewire {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), StartError> {
+        self.serve_with(listener, |own| own, shutdown).await
+    }
+
+    /// The same, with an app around it: `app` is given everything that this server answers, for paths
+    /// of its own beside it and layers over it. Event streams and sockets keep their plain sockets,
+    /// which in another server's router they would not.
+    ///
+    /// ```no_run
+    /// # async fn run(server: tidewire::Tidewire, stop: impl Future<Output = ()> + Send) -> Result<(), Box<dyn std::error::Error>> {
+    /// use axum::{Router, routing::get};
+    ///
+    /// let app = Router::new().route("/hello", get(async || "hello"));
+    /// server.serve_with(server.bind()?, |own| app.fallback_service(own), stop).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    pub async fn serve_with(
+        &self,
+        listener: TcpListener,
+        app: impl FnOnce(Router) -> Router,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), StartError> {
         let tls = self.settings.tls.as_ref().map(tls::acceptor).transpose()?;
-        let router = routes::server(self.app.clone());
+        let router = routes::around(&self.app, app);
         let sweep = self.sweep.then(|| Sweep::start(&self.app)).transpose()?;
         if let Some(sweep) = &sweep {
             self.app.paths.are_swept(sweep.asking());
         }
-        serve::serve(self.app.clone(), router, listener, tls, sweep, shutdown).await;
+        let (app, resets) = (self.app.clone(), self.resets);
+        let serving = Serving { app, router, tls, resets, sweep };
+        serve::serve(serving, listener, shutdown).await;
         self.close().await;
         Ok(())
     }

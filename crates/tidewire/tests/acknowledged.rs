@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tidewire::{
     Feature, Features, Limits, Log, Message, Stored,
     tidewire_core::{
-        AppendError, Batch, Bounds, Filter, History, Page, PageLimit, ReadError, Receipt,
+        AppendError, Batch, Bounds, Filter, History, Page, PageBack, PageLimit, ReadError, Receipt,
     },
 };
 
@@ -76,6 +76,15 @@ impl Log for Refusing {
         limit: PageLimit,
     ) -> Result<Page, ReadError> {
         self.inner.read(filter, after, limit).await
+    }
+
+    async fn read_back(
+        &self,
+        filter: &Filter,
+        before: Option<tidewire::tidewire_proto::Sequence>,
+        limit: PageLimit,
+    ) -> Result<PageBack, ReadError> {
+        self.inner.read_back(filter, before, limit).await
     }
 
     fn follow(

@@ -49,6 +49,7 @@ async fn an_app_keeps_its_own_paths_and_lets_streams_go_when_it_ends() {
         event: tidewire::EventType::message(),
         data: tidewire::Data::text("late").unwrap(),
         key: None,
+        item: None,
     });
     assert!(refused.await.is_err(), "the log is closed");
 }

@@ -103,6 +103,7 @@ fn message(topic: &str, bytes: usize) -> Message {
         event: EventType::message(),
         data: Data::text("x".repeat(bytes)).unwrap(),
         key: None,
+        item: None,
     }
 }
 

@@ -31,6 +31,7 @@ fn message(number: u64) -> Message {
         event: EventType::message(),
         data: Data::json(format!("\"{number:0>100}\"")).unwrap(),
         key: None,
+        item: None,
     }
 }
 

@@ -254,6 +254,7 @@ fn own_frame(args: &TargetArgs, transport: Transport, payload: &[u8]) -> anyhow:
         event: EventType::message(),
         data: Data::json(payload.to_vec())?,
         at_ms: 0,
+        item: None,
     };
     let id = if args.ephemeral { None } else { Some(Cursor::parse("keclfp14evtv.1000")?) };
     Ok(match transport {

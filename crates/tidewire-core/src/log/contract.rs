@@ -92,6 +92,9 @@ macro_rules! log_contract {
             a_page_has_what_is_after_and_nothing_else,
             a_page_merges_its_topics_in_log_order,
             a_page_is_cut_by_entries_and_bytes_and_says_how_far_it_goes,
+            a_page_from_the_back_has_the_newest_and_nothing_else,
+            a_page_from_the_back_is_cut_and_says_whether_there_are_earlier_ones,
+            an_item_is_kept_with_its_entry,
             a_page_of_nothing_still_says_what_was_lost,
             an_empty_page_moves_the_cursor_to_the_newest_place,
             a_loss_is_told_exactly_where_something_was_lost,
@@ -146,7 +149,7 @@ fn filter(names: &[&str]) -> Filter {
 #[allow(clippy::needless_pass_by_value)]
 fn say(name: &str, body: impl ToString) -> Message {
     let data = Data::text(body.to_string()).expect("text");
-    Message { topic: topic(name), event: EventType::message(), data, key: None }
+    Message { topic: topic(name), event: EventType::message(), data, key: None, item: None }
 }
 
 /// The same with a key.

@@ -111,7 +111,7 @@ fn key_hash_of(topic: &Topic, key: &str) -> [u8; 16] {
     short(&hasher)
 }
 
-/// What a message says, but for its key: event type, kind of data and data.
+/// What a message says, but for its key: event type, item, kind of data and data.
 #[must_use]
 pub fn body_hash(message: &Message) -> [u8; 16] {
     let kind: &[u8] = match message.data {
@@ -120,7 +120,12 @@ pub fn body_hash(message: &Message) -> [u8; 16] {
         Data::Binary(_) => b" binary ",
     };
     let mut hasher = blake3::Hasher::new();
-    hasher.update(message.event.as_str().as_bytes()).update(kind).update(message.data.bytes());
+    hasher.update(message.event.as_str().as_bytes());
+    if let Some(item) = &message.item {
+        // No event type has a space, so this is never part of one.
+        hasher.update(b" of ").update(item.as_str().as_bytes());
+    }
+    hasher.update(kind).update(message.data.bytes());
     short(&hasher)
 }
 
@@ -141,6 +146,7 @@ mod tests {
             event: EventType::message(),
             data: Data::text(body).unwrap(),
             key: Some(Key::parse(key).unwrap()),
+            item: None,
         }
     }
 

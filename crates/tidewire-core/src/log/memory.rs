@@ -15,7 +15,7 @@ use tidewire_proto::{Entry, Epoch, Lineage, Message, Sequence, Stored, Topic};
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    AppendError, Batch, Bounds, Filter, Log, Page, PageLimit, ReadError, Receipt,
+    AppendError, Batch, Bounds, Filter, Log, Page, PageBack, PageLimit, ReadError, Receipt,
     idempotency::{KeyWindow, Verdict},
 };
 use crate::{
@@ -150,6 +150,18 @@ impl Log for MemoryLog {
         Ok(state.page(filter, after, limit))
     }
 
+    async fn read_back(
+        &self,
+        filter: &Filter,
+        before: Option<Sequence>,
+        limit: PageLimit,
+    ) -> Result<PageBack, ReadError> {
+        let now_ms = self.clock.now_ms();
+        let mut state = self.shared.lock();
+        state.retain(&self.features.load(), now_ms);
+        Ok(state.page_back(filter, before, limit))
+    }
+
     fn follow(&self, after: Sequence) -> BoxStream<'static, Batch> {
         let shared = Arc::clone(&self.shared);
         let news = shared.newest.subscribe();
@@ -243,6 +255,7 @@ impl State {
             event: message.event.clone(),
             data: message.data.clone(),
             at_ms,
+            item: message.item.clone(),
         });
         let bytes = entry.data.bytes().len();
         self.bytes += bytes;
@@ -307,6 +320,20 @@ impl State {
         let entries: Vec<_> = found.into_iter().take(fits).cloned().collect();
         let last = entries.last().map_or(after, |entry| entry.sequence);
         Page { entries, through: if whole { self.newest.max(after) } else { last }, lost }
+    }
+
+    fn page_back(&self, filter: &Filter, before: Option<Sequence>, limit: PageLimit) -> PageBack {
+        let mut found = Vec::new();
+        for topic in filter.topics() {
+            let Some(held) = self.topics.get(topic) else { continue };
+            let is_before =
+                |entry: &Arc<Entry>| before.is_none_or(|before| entry.sequence < before);
+            let end = held.entries.partition_point(is_before);
+            // One more than wanted, to know whether there are others.
+            let most = limit.entries.saturating_add(1);
+            found.extend(held.entries.range(end.saturating_sub(most)..end).cloned());
+        }
+        PageBack::of(found, limit, self.newest)
     }
 
     fn batch_after(&self, after: Sequence) -> Option<Batch> {

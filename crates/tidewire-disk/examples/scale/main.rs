@@ -92,7 +92,7 @@ impl Maker {
         let at = (self.random.next_u64() % (POOL_BYTES - ENTRY_BYTES) as u64) as usize;
         let data = Bytes::copy_from_slice(&self.pool[at..at + ENTRY_BYTES]);
         let data = Data::text(data).unwrap_or_else(|error| panic!("{error}"));
-        Message { topic: topic.clone(), event: EventType::message(), data, key: None }
+        Message { topic: topic.clone(), event: EventType::message(), data, key: None, item: None }
     }
 
     fn batch(&self, count: u64) -> Vec<Message> {

@@ -345,7 +345,7 @@ pub fn topic(name: &str) -> Topic {
 #[allow(clippy::needless_pass_by_value)]
 pub fn say(name: &str, body: impl ToString) -> Message {
     let data = Data::text(body.to_string()).unwrap();
-    Message { topic: topic(name), event: EventType::message(), data, key: None }
+    Message { topic: topic(name), event: EventType::message(), data, key: None, item: None }
 }
 
 pub fn keyed(name: &str, key: &str, body: impl ToString) -> Message {

@@ -17,6 +17,8 @@ pub struct Event {
     pub topic: Option<String>,
     /// The `encoding` field (Tidewire's).
     pub encoding: Option<String>,
+    /// The `item` field (Tidewire's).
+    pub item: Option<String>,
     /// A `retry` field that came since the event before.
     pub retry_ms: Option<u64>,
 }
@@ -119,6 +121,7 @@ impl Parser {
             }
             "topic" => self.event.topic = Some(value.to_owned()),
             "encoding" => self.event.encoding = Some(value.to_owned()),
+            "item" => self.event.item = Some(value.to_owned()),
             // Unknown fields.
             _ => {}
         }

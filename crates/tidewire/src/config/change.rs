@@ -184,7 +184,7 @@ fn feature(
     }
 }
 
-fn values(feature: &Feature) -> [(&'static str, String); 7] {
+fn values(feature: &Feature) -> [(&'static str, String); 8] {
     let bytes = match feature.history {
         History::Kept { bytes, .. } => bytes,
         History::None => None,
@@ -196,6 +196,7 @@ fn values(feature: &Feature) -> [(&'static str, String); 7] {
         ("transport", feature.transport.map_or("by the plan", Transport::as_str).to_owned()),
         ("history", show_history(feature.history)),
         ("history_bytes", bytes.map_or_else(|| "no bound".to_owned(), show_bytes)),
+        ("keep", feature.keep.as_str().to_owned()),
         ("stored", feature.stored.to_string()),
     ]
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use tidewire_core::{Feature, History};
+use tidewire_core::{Feature, History, Keep};
 use tidewire_proto::{
     Stored, Topic,
     plan::{Answers, Proxies, Transport},
@@ -33,6 +33,12 @@ pub enum Objection {
     /// `history_bytes` is written, but nothing is kept.
     #[error("with history = \"none\" there are no bytes to bound")]
     BytesWithoutHistory,
+    /// `keep` is written, but nothing is kept.
+    #[error("with history = \"none\" there is no past of which to keep anything")]
+    KeepWithoutHistory,
+    /// `keep = "document"`, but a part of it would be dropped.
+    #[error("a document is all of its updates: without the oldest ones nobody can read it")]
+    DocumentWithoutPast,
 }
 
 /// Judges one feature. `stored` and `is_bounded` are what was written, not what is the default.
@@ -42,8 +48,14 @@ pub fn objections(
     stored: Option<Stored>,
     transport: Option<Transport>,
     is_bounded: bool,
+    (keep, is_forever): (Option<Keep>, bool),
 ) -> Vec<Objection> {
     let rules = [
+        (!is_kept && keep.is_some_and(|keep| keep != Keep::All), Objection::KeepWithoutHistory),
+        (
+            is_kept && keep == Some(Keep::Document) && (!is_forever || is_bounded),
+            Objection::DocumentWithoutPast,
+        ),
         (!is_kept && stored.is_some_and(|s| s != Stored::Memory), Objection::NothingStored),
         (is_kept && stored == Some(Stored::Memory), Objection::KeptInMemory),
         (!is_kept && transport == Some(Transport::Poll), Objection::PollWithoutHistory),
@@ -104,8 +116,15 @@ fn feature(written: &written::Feature, report: &mut Report) -> Feature {
         "write \"fsync\" (survives power loss) or \"os\" (survives the process)",
     );
     let default = Feature::default();
-    let history = history(written, report).unwrap_or(default.history);
-    let feature = Feature { answers, transport, history, stored: stored.unwrap_or(default.stored) };
+    let keep = word(
+        written.keep.as_ref(),
+        report,
+        Keep::parse,
+        "write \"all\", \"latest\", \"text\" or \"document\"",
+    );
+    let history = history(written, keep, report).unwrap_or(default.history);
+    let (keep, stored_as) = (keep.unwrap_or_default(), stored.unwrap_or(default.stored));
+    let feature = Feature { answers, transport, history, keep, stored: stored_as };
     object(written, &feature, stored, report);
     presence(written, report);
     if feature.is_kept() { feature } else { Feature { stored: Stored::Memory, ..feature } }
@@ -145,7 +164,7 @@ pub fn show_history(history: History) -> String {
     }
 }
 
-fn history(written: &written::Feature, report: &mut Report) -> Option<History> {
+fn history(written: &written::Feature, keep: Option<Keep>, report: &mut Report) -> Option<History> {
     let bytes = written.history_bytes.as_ref().map(|bytes| bytes.value);
     if let Some(zero) = written.history_bytes.as_ref().filter(|bytes| bytes.value == 0) {
         let problem = zero.problem("zero bytes would keep nothing");
@@ -153,6 +172,8 @@ fn history(written: &written::Feature, report: &mut Report) -> Option<History> {
     }
     let Some(history) = &written.history else {
         let History::Kept { age, .. } = Feature::default().history else { return None };
+        // A document is all of its updates.
+        let age = age.filter(|_| keep != Some(Keep::Document));
         return Some(History::Kept { age, bytes });
     };
     match history.value.as_str() {
@@ -184,7 +205,10 @@ fn object(
     report: &mut Report,
 ) {
     let is_bounded = written.history_bytes.is_some();
-    for objection in objections(feature.is_kept(), stored, feature.transport, is_bounded) {
+    let keep = written.keep.as_ref().map(|_| feature.keep);
+    let is_forever = matches!(feature.history, History::Kept { age: None, .. });
+    let keep = (keep, is_forever);
+    for objection in objections(feature.is_kept(), stored, feature.transport, is_bounded, keep) {
         let place_of = |value: Option<Problem>| {
             value.unwrap_or_else(|| written.name.problem("this cannot all be"))
         };
@@ -206,6 +230,14 @@ fn object(
             Objection::PollWithoutHistory => (
                 text(&written.transport, "transport ="),
                 "keep a short history such as \"5m\", or choose another transport",
+            ),
+            Objection::KeepWithoutHistory => (
+                text(&written.keep, "keep ="),
+                "leave `keep` out (an `item` replaces the older one without it), or keep a history",
+            ),
+            Objection::DocumentWithoutPast => (
+                text(&written.keep, "keep ="),
+                "write history = \"forever\" or leave it out, and no history_bytes",
             ),
             Objection::BytesWithoutHistory => {
                 let bytes = written.history_bytes.as_ref();

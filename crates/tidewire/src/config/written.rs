@@ -72,6 +72,7 @@ pub(super) struct Feature {
     pub(super) transport: Option<Placed<String>>,
     pub(super) history: Option<Placed<String>>,
     pub(super) history_bytes: Option<Placed<u64>>,
+    pub(super) keep: Option<Placed<String>>,
     pub(super) stored: Option<Placed<String>>,
     pub(super) presence: Option<Placed<bool>>,
 }
@@ -164,6 +165,7 @@ fn feature(name: &str, mut section: Section<'_>) -> Feature {
         transport: section.text("transport"),
         history: section.text("history"),
         history_bytes: section.bytes("history_bytes"),
+        keep: section.text("keep"),
         stored: section.text("stored"),
         presence: section.flag("presence"),
     };

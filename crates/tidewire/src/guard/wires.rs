@@ -20,7 +20,7 @@ fn entries(data: &Data) -> Vec<Framed> {
     let framed = |number| {
         let sequence = Sequence(1_000_000 + number);
         let (topic, event, data) = (topic.clone(), EventType::message(), data.clone());
-        let entry = Entry { sequence, topic, event, data, at_ms: 1_800_000_000_000 };
+        let entry = Entry { sequence, topic, event, data, at_ms: 1_800_000_000_000, item: None };
         Framed::new(Arc::new(entry), Some(Cursor { epoch: Epoch(0x1234_5678_9abc), sequence }))
     };
     (0..MANY as u64).map(framed).collect()

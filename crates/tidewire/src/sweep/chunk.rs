@@ -82,6 +82,7 @@ pub(super) mod tests {
             event: EventType::message(),
             data: Data::text(text.to_owned()).unwrap(),
             at_ms: 0,
+            item: None,
         };
         Arc::new(Framed::new(Arc::new(entry), None))
     }

@@ -63,6 +63,7 @@ impl World {
             event: EventType::message(),
             data: Data::text("x".repeat(bytes)).unwrap(),
             key: None,
+            item: None,
         };
         self.0.publish_batch((0..count).map(message).collect()).await.unwrap();
     }

@@ -257,6 +257,7 @@ fn large(number: usize) -> Message {
         event: EventType::message(),
         data: Data::json(format!("\"{number:0>10000}\"")).unwrap(),
         key: None,
+        item: None,
     }
 }
 

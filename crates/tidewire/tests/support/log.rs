@@ -7,7 +7,7 @@ use tidewire::{
     Feature, Features, Limits, Log, MemoryLog, Message,
     clock::{SeededRandom, SystemClock},
     tidewire_core::{
-        AppendError, Batch, Bounds, Filter, Page, PageLimit, ReadError, Receipt,
+        AppendError, Batch, Bounds, Filter, Page, PageBack, PageLimit, ReadError, Receipt,
         log::memory::MemoryBounds,
     },
     tidewire_proto::Sequence,
@@ -66,6 +66,15 @@ impl Log for HeldLog {
     ) -> Result<Page, ReadError> {
         self.reads.lock().unwrap().push(limit);
         self.inner.read(filter, after, limit).await
+    }
+
+    async fn read_back(
+        &self,
+        filter: &Filter,
+        before: Option<Sequence>,
+        limit: PageLimit,
+    ) -> Result<PageBack, ReadError> {
+        self.inner.read_back(filter, before, limit).await
     }
 
     fn follow(&self, after: Sequence) -> BoxStream<'static, Batch> {

@@ -29,6 +29,7 @@ async fn publish(server: &Server, seed: u64, count: usize) -> Vec<Vec<usize>> {
                 event: EventType::message(),
                 data: Data::json(json!([number, "x".repeat(padding)]).to_string()).unwrap(),
                 key: None,
+                item: None,
             });
             number += 1;
         }

@@ -30,6 +30,7 @@ fn message(topic: &str, number: usize, bytes: usize) -> Message {
         event: EventType::message(),
         data: Data::json(format!("\"{}{number:0>6}\"", "0".repeat(bytes - 6))).unwrap(),
         key: None,
+        item: None,
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     ALL, Duration, Feature, Features, Harness, History, Log, PageLimit, Sequence, Setup, append,
-    everything, page, places, say, sequences,
+    everything, filter, keyed, page, places, say, sequences,
 };
-use tidewire_proto::Lineage;
+use tidewire_proto::{Item, Lineage, Message};
 
 /// Every place is a good place to begin after.
 pub async fn a_page_has_what_is_after_and_nothing_else(harness: &impl Harness) {
@@ -36,6 +36,68 @@ pub async fn a_page_merges_its_topics_in_log_order(harness: &impl Harness) {
     assert_eq!(read.through, Sequence(120));
     let two = page(&log, &["chat/b", "chat/a", "chat/a"], 0, ALL).await;
     assert_eq!(two.entries.len(), 40, "a topic named twice counts once");
+}
+
+/// The newest of some topics, before every place and before none.
+pub async fn a_page_from_the_back_has_the_newest_and_nothing_else(harness: &impl Harness) {
+    let log = harness.fresh(&Setup::default()).await;
+    let body = "x".repeat(700);
+    for number in 1..=90_u64 {
+        let name = ["chat/a", "chat/b", "feed/a"][number as usize % 3];
+        append(&log, vec![say(name, &body)]).await;
+    }
+    let of = |names: &[&str], before: u64| {
+        let is_of =
+            |number: &u64| names.contains(&["chat/a", "chat/b", "feed/a"][*number as usize % 3]);
+        (1..=90).filter(is_of).filter(|number| *number < before).collect::<Vec<_>>()
+    };
+    for names in [&["chat/a"][..], &["feed/a", "chat/b"]] {
+        for (before, count) in
+            [(None, 7), (Some(91), 100), (Some(40), 5), (Some(41), 1), (Some(3), 9)]
+        {
+            let limit = PageLimit { entries: count, bytes: usize::MAX };
+            let read =
+                log.read_back(&filter(names), before.map(Sequence), limit).await.expect("read");
+            let all = of(names, before.unwrap_or(u64::MAX));
+            let expected = &all[all.len().saturating_sub(count)..];
+            assert_eq!(sequences(&read.entries), expected, "{names:?} {before:?} {count}");
+            assert_eq!(read.earlier, all.len() > count, "{names:?} {before:?} {count}");
+            assert_eq!(read.newest, Sequence(90));
+        }
+    }
+}
+
+/// By bytes too, but for one entry, and it is the newest that stays.
+pub async fn a_page_from_the_back_is_cut_and_says_whether_there_are_earlier_ones(
+    harness: &impl Harness,
+) {
+    let log = harness.fresh(&Setup::default()).await;
+    for _ in 0..4 {
+        append(&log, vec![say("chat/a", "x".repeat(100))]).await;
+    }
+    for (bytes, expected) in [(400, &[1, 2, 3, 4][..]), (399, &[2, 3, 4]), (1, &[4])] {
+        let limit = PageLimit { entries: 10, bytes };
+        let read = log.read_back(&filter(&["chat/a"]), None, limit).await.expect("read");
+        assert_eq!((sequences(&read.entries).as_slice(), read.earlier), (expected, bytes < 400));
+    }
+    let none = PageLimit { entries: 10, bytes: 1 };
+    let read = log.read_back(&filter(&["chat/none"]), None, none).await.expect("read");
+    assert!(read.entries.is_empty() && !read.earlier);
+}
+
+/// With a key and without, and it is part of what a key stands for.
+pub async fn an_item_is_kept_with_its_entry(harness: &impl Harness) {
+    let log = harness.fresh(&Setup::default()).await;
+    let item = |name: &str| Some(Item::parse(name).expect("an item"));
+    let cpu = Message { item: item("cpu"), ..keyed("chat/a", "k1", "1") };
+    let long = Message { item: item(&"i".repeat(64)), ..say("chat/a", "2") };
+    append(&log, vec![cpu.clone(), long, say("chat/a", "3")]).await;
+    let read = everything(&log, &["chat/a"]).await;
+    let items: Vec<_> = read.iter().map(|entry| entry.item.clone()).collect();
+    assert_eq!(items, [item("cpu"), item(&"i".repeat(64)), None]);
+    assert!(append(&log, vec![cpu.clone()]).await[0].duplicate);
+    let other = Message { item: item("memory"), ..cpu };
+    assert!(log.append(vec![other]).await.is_err(), "another item is another body");
 }
 
 /// Most entries, most bytes, but at least one entry; `through` is then the last one.
