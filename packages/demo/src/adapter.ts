@@ -43,6 +43,13 @@ export async function lastPage(topic: string, last: number, before?: string): Pr
   return (await response.json()) as LastPage
 }
 
+/**
+ * Text with its next part. On a stream that several topics share, the server may give the past of an
+ * answer joined from its beginning, under the id of its last part: then it takes the place of what
+ * was there.
+ */
+export const joined = (text: string, part: string): string => (text && part.length > text.length && part.startsWith(text) ? part : text + part)
+
 /** Asks that a stream stop. */
 export async function cancelStream(topic: string): Promise<void> {
   await fetch(`/v1/streams/${topic}/cancel`, { method: 'POST', headers: { Authorization: `Bearer ${session.get() ?? ''}` } })

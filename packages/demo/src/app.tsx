@@ -54,7 +54,7 @@ function Workboard({ boards }: { boards: readonly BoardThing[] }) {
   const { me, person, toast, nameOf, log, canHurt } = useApp()
   const live = useLive()
   const route = useRoute()
-  const boardId = boards.find(({ id }) => id === route.board)?.id ?? boards[0]!.id
+  const boardId = (boards.find(({ id }) => id === route.board) ?? boards[0]!).id
   const isNarrow = useMedia('(max-width: 719px)')
   const isMiddling = useMedia('(max-width: 1179px)')
   const [filter, setFilter] = useState('')

@@ -2,7 +2,7 @@
 // reload in the middle, or a second window, has it whole.
 
 import { useCallback, useEffect, useRef, useState } from 'react'
-import { cancelStream } from '../adapter'
+import { cancelStream, joined } from '../adapter'
 import { api, newKey } from '../api'
 import { useApp } from '../context'
 import { useHeard } from '../heard'
@@ -33,7 +33,7 @@ export function useAnswer(conversation: Conversation, onEnd: (id: string, answer
   }
   useHeard(isWriting && (topic as `answers/${string}`), (data, { event }) => {
     if (event === 'text') {
-      text.current += String(data)
+      text.current = joined(text.current, String(data))
       return show()
     }
     if (event !== 'end' && event !== 'cancel' && event !== 'fail') return
@@ -43,6 +43,8 @@ export function useAnswer(conversation: Conversation, onEnd: (id: string, answer
     const answer: Answer = { text: text.current, state: event, ...(why && { why }) }
     setLive(answer)
     onEnd(id, answer)
+    // What is stored is what counts.
+    api.conversation(id).then((stored) => stored.state !== 'writing' && onEnd(id, { ...answer, text: stored.text }), () => undefined)
   }, { after: 'start' })
   return isWriting ? live : { text: conversation.text, state }
 }

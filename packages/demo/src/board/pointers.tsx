@@ -26,7 +26,7 @@ export function Pointers({ board, scroller }: { board: string; scroller: RefObje
   useTopic(`pointers/${board}`, 'at', (data, meta) => {
     tally.heard(meta.topic, meta.id)
     const member = memberOf(meta) ?? data.by
-    if (member === windowId) return
+    if (member === windowId || member === me.id) return
     const had = seen.current.get(member)
     if (data.on) seen.current.set(member, { by: data.by, to: data, at: Date.now(), x: had?.x ?? 0, y: had?.y ?? 0, isPlaced: had?.isPlaced ?? false })
     else seen.current.delete(member)

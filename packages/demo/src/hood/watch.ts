@@ -14,10 +14,13 @@ export class Watch {
 
   constructor(readonly live: Live<App>, readonly log: Log) {
     let state = ''
+    let wasAway = false
     const off = live.on('status', (status) => {
       if (status.state === state) return
       state = status.state
-      if (state !== 'idle') log.add('status', statusWords(status))
+      if (state === 'open' && wasAway) log.add('resumed', `${statusWords(status)} Every topic went on after the last entry it had heard.`)
+      else if (state !== 'idle') log.add('status', statusWords(status))
+      wasAway = state !== 'open'
       void this.#look()
     })
     const timer = setInterval(() => void this.#look(), LOOK_MS)

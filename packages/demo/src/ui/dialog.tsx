@@ -9,13 +9,15 @@ export function Dialog({ label, className = '', onClose, children }: { label: st
     const dialog = ref.current!
     const before = document.activeElement
     if (!dialog.open) dialog.showModal()
+    // On the dialog itself: whoever opens a task wants to read it first.
+    dialog.focus()
     return () => {
       dialog.close()
       if (before instanceof HTMLElement && before.isConnected) before.focus()
     }
   }, [])
   return (
-    <dialog ref={ref} className={`dialog ${className}`} aria-label={label} onCancel={(event) => { event.preventDefault(); onClose() }} onMouseDown={(event) => event.target === ref.current && onClose()}>
+    <dialog ref={ref} tabIndex={-1} className={`dialog ${className}`} aria-label={label} onCancel={(event) => { event.preventDefault(); onClose() }} onMouseDown={(event) => event.target === ref.current && onClose()}>
       <div className="dialog-box">
         {children}
         <button type="button" className="button icon-only dialog-close" aria-label="Close" onClick={onClose}><Icon name="close" /></button>

@@ -36,14 +36,14 @@ export function Icon({ name, size = 16 }: { name: IconName; size?: number }) {
   )
 }
 
-/** The mark: three cards, and the tide through them. */
+/** The mark: three columns, one of them further. */
 export function Mark({ size = 24 }: { size?: number }) {
   return (
-    <svg className="mark" width={size} height={size} viewBox="0 0 24 24" aria-hidden="true" focusable="false">
-      <rect x="2" y="3" width="5.5" height="18" rx="1.800" />
-      <rect x="9.250" y="3" width="5.500" height="12" rx="1.800" />
-      <rect x="16.500" y="3" width="5.500" height="15" rx="1.800" />
-      <path d="M0 14.500c3-3 5.500-3 8 0s5 3 8 0 5.500-3 8 0" />
+    <svg className="mark" width={size} height={size} viewBox="0 0 32 32" aria-hidden="true" focusable="false">
+      <rect width="32" height="32" rx="8" />
+      <rect className="mark-column" x="6.500" y="7.500" width="5" height="17" rx="1.800" />
+      <rect className="mark-column" x="13.500" y="7.500" width="5" height="10" rx="1.800" />
+      <rect className="mark-column" x="20.500" y="7.500" width="5" height="13.500" rx="1.800" />
     </svg>
   )
 }
