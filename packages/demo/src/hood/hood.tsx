@@ -15,7 +15,7 @@ interface Hurt { name: HurtName; label: string; does: string }
 
 const HURTS: Hurt[] = [
   { name: 'cut', label: 'Cut', does: 'The server resets every connection of this window, in the middle of a byte.' },
-  { name: 'buffer', label: 'Buffer my event stream', does: 'Puts a network in between that holds event streams back and says nothing.' },
+  { name: 'buffer', label: 'Buffer my event stream', does: 'Joins a network that holds event streams back without a word.' },
   { name: 'restart', label: 'Restart the server', does: 'It drains, closes its log, and starts anew. For everybody.' },
   { name: 'sleep', label: 'Close the lid', does: 'Connections die, timers stand still for 24 s, then the clock jumps.' },
   { name: 'background', label: 'Go to the background', does: 'What a phone does to a page, for 10 s: put away, then shown again.' },
@@ -62,7 +62,7 @@ export function Hood({ board, watch, canHurt, onClose }: { board: string; watch:
               const isOurs = run !== undefined && run === running
               return (
                 <li key={name} data-running={isOurs || undefined}>
-                  <div><h4>{name === 'chat' ? `Move chat to ${chatTransport === 'ws' ? 'an event stream' : 'WebSocket'}` : isBuffered ? 'Stop buffering' : label}</h4><p>{isBuffered ? 'The relay is in between now. Takes it away, as another network would.' : does}</p></div>
+                  <div><h4>{name === 'chat' ? `Move chat to ${chatTransport === 'ws' ? 'an event stream' : 'WebSocket'}` : isBuffered ? 'Stop buffering' : label}</h4><p>{isBuffered ? 'Goes back to a network that lets everything through.' : does}</p></div>
                   <button type="button" className="button small" disabled={!canHurt || Boolean(running)} aria-label={isBuffered ? 'Stop buffering' : label} onClick={() => begin(isBuffered ? 'unbuffer' : name)}>{isOurs ? '…' : isBuffered ? 'Undo' : 'Do it'}</button>
                   {run && <Outcome run={run} />}
                 </li>
@@ -101,7 +101,7 @@ function Totals({ checked, isChecking, check, said, isOpen }: { checked: Audit |
         {checked ? <>Checked at {exactWords(checked.at)}: the log has {count(checked.matched + checked.lost, 'entry', 'entries')} of {count(checked.topics, 'topic')} since this window began to listen, {checked.matched} of them came{checked.unordered ? `, ${checked.unordered} out of order` : ''}.{checked.unasked ? ` ${count(checked.unasked, 'topic')} could not be asked.` : ''}</> : 'Only the log knows what is missing. Ask it.'}
         <button type="button" className="button small" disabled={isChecking} onClick={check}><Icon name="refresh" size={14} />{isChecking ? 'Asking…' : 'Compare with the log'}</button>
       </p>
-      <details><summary>What this page can not know</summary><p>Pointers and typing have no place in the log: at most once, nobody counts them. Of <code>stats</code> a late reader gets the newest values only, of <code>answers</code> joined text: ids prove less there. The notes are merged by Yjs, which has no ids to count.</p></details>
+      <details><summary>How it is counted, and what can not be known</summary><p>While something hurts, this window sends numbered messages to itself: <code>answers</code> is to carry them by event stream, <code>chat</code> by WebSocket. “The app” are the entries of the board, the chat and the bell that came since this window was opened, beside what the log says.</p><p>Pointers and typing have no place in the log: at most once, nobody counts them. Of <code>stats</code> a late reader gets the newest values only, of <code>answers</code> joined text: ids prove less there. The notes are merged by Yjs, which has no ids to count.</p></details>
     </section>
   )
 }
@@ -113,17 +113,23 @@ function Outcome({ run }: { run: Run }) {
     <div className="outcome" data-phase={phase} role={isOver || error ? 'status' : undefined}>
       {what && <p>{what}</p>}
       {error && <p data-tone="bad">{error}</p>}
-      {lines?.map(({ feature, sent, heard, lost, repeated, waiting, silenceMs }) => (
-        <p key={feature} className="outcome-line">
-          <b>{feature}</b>
-          {isOver
-            ? <span><span className="verdict" data-tone={lost + repeated ? 'bad' : 'good'}>{lost} lost, {repeated} repeated</span> of {sent}; longest silence {(silenceMs / 1000).toFixed(1)} s{waiting ? `; ${waiting} without an answer` : ''}</span>
-            : <span>{sent} acknowledged, {heard} came{waiting ? `, ${waiting} on the way` : ''}</span>}
-        </p>
-      ))}
-      {isOver && found && <p className="outcome-line"><b>log</b><span><span className="verdict" data-tone={found.lost + found.repeated ? 'bad' : 'good'}>{found.lost} lost, {found.repeated} repeated</span> of {count(found.matched + found.lost, 'real entry', 'real entries')}; whole again after {((tookMs ?? 0) / 1000).toFixed(1)} s</span></p>}
+      {lines && (
+        <table>
+          <thead><tr><th scope="col"><span className="hidden">What was counted</span></th><th scope="col">sent</th><th scope="col">came</th><th scope="col">lost</th><th scope="col">twice</th><th scope="col">silence</th></tr></thead>
+          <tbody>
+            {lines.map((line) => <Row key={line.feature} name={line.feature} sent={line.sent} came={line.heard} lost={isOver ? line.lost : undefined} twice={line.repeated} silence={`${(line.silenceMs / 1000).toFixed(1)} s`} />)}
+            {isOver && found && <Row name="the app" sent={found.matched + found.lost} came={found.matched} lost={found.lost} twice={found.repeated} silence="" />}
+          </tbody>
+        </table>
+      )}
+      {isOver && <p>Whole again after {((tookMs ?? 0) / 1000).toFixed(1)} s. {lines?.some(({ waiting }) => waiting) ? 'Of some numbers nobody knows whether they were stored: they are not counted. ' : ''}</p>}
     </div>
   )
+}
+
+function Row({ name, sent, came, lost, twice, silence }: { name: string; sent: number; came: number; lost: number | undefined; twice: number; silence: string }) {
+  const toneOf = (n: number | undefined): string | undefined => (n === undefined ? undefined : n ? 'bad' : 'good')
+  return <tr><th scope="row">{name}</th><td>{sent}</td><td>{came}</td><td data-tone={toneOf(lost)}>{lost ?? '…'}</td><td data-tone={toneOf(lost === undefined ? undefined : twice)}>{twice}</td><td>{silence}</td></tr>
 }
 
 function Happenings() {

@@ -39,14 +39,11 @@ const DOES: { [N in HurtName]: (world: World, tell: (what: string) => void) => P
   buffer: async ({ tap }) => {
     const { url } = await api.hurt.buffer()
     tap.relay = url
-    // The next connections take the new way.
-    await api.hurt.cut()
+    await changeNetwork()
   },
   unbuffer: async ({ tap }) => {
     tap.relay = undefined
-    await api.hurt.cut()
-    // As a browser says it when the network changes: the client forgets what it knew of the old one.
-    dispatchEvent(new Event('online'))
+    await changeNetwork()
   },
   restart: async (_, tell) => {
     const { starts } = await api.hurt.restart()
@@ -74,6 +71,12 @@ const DOES: { [N in HurtName]: (world: World, tell: (what: string) => void) => P
   chat: async ({ chatTransport }) => {
     await api.hurt.chat(chatTransport() === 'ws' ? 'sse' : 'ws')
   },
+}
+
+/** As when a laptop joins another network: its connections are gone, and the browser says `online`. */
+async function changeNetwork(): Promise<void> {
+  await api.hurt.cut()
+  dispatchEvent(new Event('online'))
 }
 
 async function countdown(ms: number, tell: (left: number) => void): Promise<void> {
@@ -113,7 +116,7 @@ export async function hurt(name: HurtName, world: World, show: (run: Run) => voi
     await until(() => probes.isQuiet, 8_000)
     const found = await audit(live, tally)
     step({ phase: 'done', what: '', audit: found })
-    report(log, name, probes.count(), found)
+    report(log, ENDS[name], probes.count(), found)
   } catch (thrown) {
     const error = thrown instanceof Error ? thrown.message : String(thrown)
     log.add('bad', error)
@@ -134,8 +137,10 @@ const STARTS: { [N in HurtName]: string } = {
   chat: 'You answered question 1 of the chat otherwise: a change of config.',
 }
 
-function report(log: Log, name: HurtName, lines: readonly Line[], found: Audit): void {
+const ENDS: { [N in HurtName]: string } = { cut: 'After the cut', buffer: 'Behind a network that buffers', unbuffer: 'On the open network again', restart: 'Over the restart', sleep: 'Over the sleep', background: 'Over the background', chat: 'Over the move of the chat' }
+
+function report(log: Log, what: string, lines: readonly Line[], found: Audit): void {
   const sum = (of: 'sent' | 'heard' | 'lost' | 'repeated'): number => lines.reduce((all, line) => all + line[of], 0)
   const isGood = sum('lost') + sum('repeated') + found.lost + found.repeated === 0
-  log.add(isGood ? 'good' : 'bad', `${name}: ${sum('sent')} numbered messages acknowledged, ${sum('heard')} came. ${sum('lost') + found.lost} lost, ${sum('repeated') + found.repeated} repeated.`)
+  log.add(isGood ? 'good' : 'bad', `${what}: ${sum('sent')} numbered messages acknowledged, ${sum('heard')} came. ${sum('lost') + found.lost} lost, ${sum('repeated') + found.repeated} repeated.`)
 }
