@@ -25,6 +25,9 @@ export const unreachable = (error: unknown): Loss => new Loss('unreachable', `ca
 
 export const foreign = (error: unknown): Loss => new Loss('foreign', `not Tidewire's words: ${error}`)
 
+/** A topic is no path: no part of it may lead elsewhere. */
+export const pathOf = (topic: string): string => encodeURIComponent(topic).replaceAll('%25', '%')
+
 export interface Call {
   method?: string
   body?: BodyInit

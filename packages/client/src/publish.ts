@@ -6,7 +6,7 @@
 import type { Off, SendOptions, Sent } from './api.js'
 import { Backoff } from './backoff.js'
 import type { Engine } from './engine.js'
-import { Loss } from './net.js'
+import { Loss, pathOf } from './net.js'
 
 /** All attempts together, in ms. */
 const PUBLISH_MOST = 30_000
@@ -57,8 +57,7 @@ export function publish(engine: Engine, topic: string, event: string, data: unkn
     const isBytes = data instanceof Uint8Array
     const headers = { 'Content-Type': isBytes ? 'application/octet-stream' : 'application/json', 'Tidewire-Event': event, 'Idempotency-Key': key }
     const body = isBytes ? (data as Uint8Array<ArrayBuffer>) : JSON.stringify(data)
-    // A topic is no path: no part of it may lead elsewhere.
-    return net.json(`/topics/${encodeURIComponent(topic).replaceAll('%25', '%')}`, { method: 'POST', headers, body, signal: abort.signal, ms: ANSWER_MOST })
+    return net.json(`/topics/${pathOf(topic)}`, { method: 'POST', headers, body, signal: abort.signal, ms: ANSWER_MOST })
   }
   const work = async (): Promise<Sent> => {
     const backoff = new Backoff()

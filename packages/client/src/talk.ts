@@ -1,6 +1,7 @@
 // What an app needs that sends, reads in loops, or whose plan has a socket. A page that only listens
 // never loads it.
 
+import './connect.js'
 export { entriesOf } from './events.js'
 export { Socket } from './socket.js'
 export { publish } from './publish.js'

@@ -1,0 +1,2 @@
+import './connect.js'
+export const presence = (...x: unknown[]): void => void x
