@@ -20,6 +20,7 @@ mod order;
 mod origins;
 mod past;
 mod path;
+mod presence;
 mod reload;
 mod slow_reader;
 mod support;
