@@ -59,6 +59,8 @@ export class Engine {
   isClosed = false
   /** What `close()` ends, beside connections. */
   readonly ends = new Set<Off>()
+  /** Called whenever something comes over the network. */
+  readonly pulses = new Set<Off>()
   isOffline = false
   status: Status = { state: 'idle', why: 'nobody listens', next: STATES.idle }
   plan: Plan | undefined

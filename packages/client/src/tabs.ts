@@ -6,6 +6,7 @@
 //
 // Invariant: tabs share only if the server says that their tokens are worth the same (`peer`).
 
+// All of the core, so that it stays in one file.
 import './connect.js'
 import type { After, Entry, Off, Refusal, Seam, Status, Transport } from './api.js'
 import type { Engine, Relay } from './engine.js'

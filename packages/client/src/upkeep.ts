@@ -1,6 +1,7 @@
 // What is needed where a path may not let everything through: watching a stream, trying a rung that
 // is shut, and the last rung. Loaded beside the first stream, so that it costs that one no time.
 
+// All of the core, so that it stays in one file.
 import './connect.js'
 import type { HistoryOptions, Off, Page, Report, Transport } from './api.js'
 import type { Carrier } from './carrier.js'

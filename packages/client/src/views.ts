@@ -1,5 +1,6 @@
 // What makes one thing of many entries: the latest values of a topic, and the text of a stream.
 
+// All of the core, so that it stays in one file.
 import './connect.js'
 import type { Entry, Off, Seam, TextOptions } from './api.js'
 import type { Engine } from './engine.js'
@@ -49,15 +50,12 @@ export function latest(engine: Engine, topic: string, guarded: (call: () => void
 
 /** The texts of a stream, one after another. */
 export async function* textOf(engine: Engine, topic: string, { item, signal }: TextOptions = {}): AsyncIterableIterator<string> {
-  const { entriesOf } = await engine.talk()
+  const { entriesOf, ENDS } = await engine.talk()
   for await (const { event, data, item: its } of entriesOf(engine, topic, { until: ENDS, ...(signal && { signal }) })) {
     if (event === 'text' && typeof data === 'string' && (item === undefined || item === its)) yield data
     else if (event === 'fail') throw failed(data)
   }
 }
-
-/** The events that end a stream. */
-const ENDS = ['end', 'fail', 'cancel']
 
 /** What a producer said of its failure. */
 const failed = (data: unknown): TidewireError => new TidewireError({ code: 'failed', message: String((data as { message?: unknown } | null)?.message ?? 'the stream failed'), next: 'give_up' })

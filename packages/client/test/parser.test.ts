@@ -50,7 +50,7 @@ const framesOf = (text: string): Frame[] => frames([Buffer.from(text)])
 
 // What the client reads otherwise than a browser, on purpose: an empty `id` is no place, and `retry`
 // counts only where it stands in a frame with data, as the server writes it.
-const asWeRead = ({ event = 'message', data, id, topic, encoding, retry_ms }: Expected): Frame => ({ event, data, ...(id && { id }), ...(topic && { topic }), ...(encoding && { encoding }), ...(retry_ms !== undefined && { retry: retry_ms }) })
+const asWeRead = ({ event = 'message', data, id, topic, item, encoding, retry_ms }: Expected): Frame => ({ event, data, ...(id && { id }), ...(topic && { topic }), ...(item && { item }), ...(encoding && { encoding }), ...(retry_ms !== undefined && { retry: retry_ms }) })
 
 /** The streams of the vectors in which the server's own bytes can never come, and why. */
 const NOT_OURS = new Map([
@@ -67,12 +67,12 @@ for (const { name, chunks, events } of streams) {
   })
 }
 
-for (const { name, topic, event, data, id, frame } of entries) {
+for (const { name, topic, event, data, id, item, frame } of entries) {
   test(`sse-frames.json, entry: ${name}`, () => {
     for (const [how, pieces] of cuts(Buffer.from(frame))) {
       const [heard, ...more] = frames(pieces)
       assert.ok(heard && !more.length, how)
-      assert.deepEqual([heard.topic, heard.event, heard.id ?? null], [topic, event, id], how)
+      assert.deepEqual([heard.topic, heard.event, heard.id ?? null, heard.item], [topic, event, id, item], how)
       const kind = 'json' in data ? undefined : 'text' in data ? 'text' : 'base64'
       assert.equal(heard.encoding, kind, how)
       const { data: value } = entryOf({ ...heard, data: heard.encoding ? heard.data : JSON.parse(heard.data) })
