@@ -186,7 +186,8 @@ fn tokens(settings: &Settings) -> String {
 }
 
 fn kept(feature: &Feature) -> String {
-    match feature.history {
+    let presence = if feature.presence { "; with presence" } else { "" };
+    let kept = match feature.history {
         History::None => "nothing is kept".to_owned(),
         History::Kept { age, bytes } => {
             let age = age.map_or_else(|| "for ever".to_owned(), show_duration);
@@ -194,7 +195,8 @@ fn kept(feature: &Feature) -> String {
             let stored = feature.stored;
             format!("kept {age}{}, answered when stored: {stored}", bytes.unwrap_or_default())
         }
-    }
+    };
+    kept + presence
 }
 
 fn loaded_json(loaded: &Loaded, refusals: &[Problem]) -> Value {
@@ -214,6 +216,7 @@ fn loaded_json(loaded: &Loaded, refusals: &[Problem]) -> Value {
                 json!(age.map(|age| age.as_millis().to_string().parse::<u64>().ok()));
             value["history_bytes"] = json!(bytes);
             value["stored"] = json!(feature.stored.to_string());
+            value["presence"] = json!(feature.presence);
             value
         })
         .collect();
@@ -274,14 +277,15 @@ mod tests {
 
     #[test]
     fn problems_are_shown_with_their_places_and_exit_1() {
-        let text = "[server]\nlisen = \"x\"\n[feature.a]\nproxies = \"x\"\npresence = true\n";
+        let text = "[server]\nlisen = \"x\"\n[feature.a]\nproxies = \"x\"\n[limits]\n\
+                    beat_interval = \"40s\"\n";
         let (code, written) = check(text, false, false);
         assert_eq!(code, ExitCode::from(1));
         assert!(written.output.is_empty());
         assert!(written.errors.contains("t.toml:2:1: problem: server.lisen: unknown key\n"));
         assert!(written.errors.contains("did you mean `listen`?"));
         assert!(written.errors.contains("t.toml:4:11: problem: feature.a.proxies"));
-        assert!(written.errors.contains("t.toml:5:12: warning: feature.a.presence"));
+        assert!(written.errors.contains("t.toml:6:17: warning: limits.beat_interval"));
         assert!(written.errors.ends_with("2 problems\n"));
     }
 

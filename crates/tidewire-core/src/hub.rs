@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use tidewire_proto::{
-    After, Code, Continuity, Cursor, Message, Sequence, Stored, Topic, WireError,
+    After, Code, Continuity, Cursor, Message, Stored, Topic, WireError, topic::PRESENCE,
 };
 use tokio::task::JoinHandle;
 
@@ -18,6 +18,7 @@ use crate::{
     lane::Lane,
     limits::Limits,
     log::{AppendError, Bounds, Filter, Log, PageBack, PageLimit, ReadError, Receipt},
+    presence::Presence,
     session::{Publisher, Session},
     subscription::Subscription,
 };
@@ -33,13 +34,14 @@ struct Inner {
     passing: Arc<Lane>,
     features: CurrentFeatures,
     limits: Arc<Limits>,
-    followers: [JoinHandle<()>; 2],
+    presence: Arc<Presence>,
+    tasks: [JoinHandle<()>; 3],
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        for follower in &self.followers {
-            follower.abort();
+        for task in &self.tasks {
+            task.abort();
         }
     }
 }
@@ -104,6 +106,19 @@ pub enum PublishError {
     Append(#[from] AppendError),
 }
 
+/// Nobody can be in a topic.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PresenceError {
+    /// The app has no such feature.
+    #[error(transparent)]
+    UnknownFeature(#[from] UnknownFeature),
+    /// The feature has none.
+    #[error(
+        "feature `{0}` has no presence: add `presence = true` to `[feature.{0}]` in the config"
+    )]
+    NoPresence(String),
+}
+
 /// Why a subscription could not begin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubscribeError {
@@ -115,6 +130,11 @@ pub enum SubscribeError {
         "feature `{0}` keeps nothing, so it has no past to read: subscribe by SSE or WebSocket"
     )]
     NoHistory(String),
+    /// Entries before a place were asked for that is none of this log.
+    #[error(
+        "`before` is no place of this log, or one that it has lost: ask without it, for the newest"
+    )]
+    NoPlace,
     /// The past could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -135,8 +155,13 @@ impl Hub {
         let lane =
             |log, kept| Arc::new(Lane::new(log, kept, features.clone(), Arc::clone(&limits)));
         let (kept, passing) = (lane(kept, true), lane(passing, false));
-        let followers = [&kept, &passing].map(|lane| tokio::spawn(Arc::clone(lane).follow()));
-        Self { inner: Arc::new(Inner { kept, passing, features, limits, followers }) }
+        let presence = Arc::new(Presence::new(Arc::clone(&passing), Arc::clone(&limits)));
+        let tasks = [
+            tokio::spawn(Arc::clone(&kept).follow()),
+            tokio::spawn(Arc::clone(&passing).follow()),
+            tokio::spawn(Arc::clone(&presence).keep()),
+        ];
+        Self { inner: Arc::new(Inner { kept, passing, features, limits, presence, tasks }) }
     }
 
     /// Publishes one message and answers when it is as safe as its feature asks.
@@ -224,11 +249,17 @@ impl Hub {
     pub async fn history_back(
         &self,
         filter: &Filter,
-        before: Option<Sequence>,
+        before: Option<Cursor>,
         limit: usize,
     ) -> Result<HistoryPage, SubscribeError> {
         self.check_history(filter)?;
         let (lane, limits) = (&self.inner.kept, &self.inner.limits);
+        let Bounds { lineage, newest, .. } = lane.log.bounds();
+        let is_ours = |before: &Cursor| lineage.check(*before, newest).is_ok();
+        if before.as_ref().is_some_and(|before| !is_ours(before)) {
+            return Err(SubscribeError::NoPlace);
+        }
+        let before = before.map(|before| before.sequence);
         let limit = PageLimit {
             entries: limit.clamp(1, limits.page_entries_max),
             bytes: limits.page_bytes_max,
@@ -246,7 +277,9 @@ impl Hub {
     #[must_use]
     pub fn fresh(&self, filter: &Filter) -> After {
         let features = self.inner.features.load();
-        let is_latest = |topic: &Topic| features.keep(topic) == Keep::Latest;
+        // Who comes and goes has no past, so it is the others that count.
+        let is_latest =
+            |topic: &Topic| features.keep(topic) == Keep::Latest || topic.about(PRESENCE).is_some();
         if filter.topics().iter().all(is_latest) { After::Start } else { After::Now }
     }
 
@@ -278,6 +311,22 @@ impl Hub {
         self.lane(is_kept).is_read(feature)
     }
 
+    /// Who is in which topic.
+    #[must_use]
+    pub fn presence(&self) -> &Presence {
+        &self.inner.presence
+    }
+
+    /// Can somebody be in this topic?
+    pub(crate) fn check_presence(&self, topic: &Topic) -> Result<(), PresenceError> {
+        let name = || topic.feature().to_owned();
+        match self.inner.features.load().of(topic) {
+            None => Err(UnknownFeature(name()).into()),
+            Some(feature) if feature.presence => Ok(()),
+            Some(_) => Err(PresenceError::NoPresence(name())),
+        }
+    }
+
     /// The bounds.
     #[must_use]
     pub fn limits(&self) -> &Limits {
@@ -295,7 +344,7 @@ impl Hub {
         if is_kept { &self.inner.kept } else { &self.inner.passing }
     }
 
-    /// Does the topic's feature keep anything?
+    /// Are the topic's entries kept? Those of presence never are.
     pub(crate) fn is_kept(&self, topic: &Topic) -> Result<bool, UnknownFeature> {
         is_kept(&self.inner.features.load(), topic)
     }
@@ -337,7 +386,8 @@ impl Hub {
 
 fn is_kept(features: &Features, topic: &Topic) -> Result<bool, UnknownFeature> {
     let unknown = || UnknownFeature(topic.feature().to_owned());
-    features.of(topic).map(Feature::is_kept).ok_or_else(unknown)
+    let is_kept = features.of(topic).map(Feature::is_kept).ok_or_else(unknown)?;
+    Ok(is_kept && topic.about(PRESENCE).is_none())
 }
 
 impl From<PublishError> for WireError {
@@ -358,11 +408,22 @@ impl From<PublishError> for WireError {
     }
 }
 
+impl From<PresenceError> for WireError {
+    fn from(error: PresenceError) -> Self {
+        let code = match &error {
+            PresenceError::UnknownFeature(_) => Code::UnknownFeature,
+            PresenceError::NoPresence(_) => Code::NoPresence,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
 impl From<SubscribeError> for WireError {
     fn from(error: SubscribeError) -> Self {
         let code = match &error {
             SubscribeError::UnknownFeature(_) => Code::UnknownFeature,
             SubscribeError::NoHistory(_) => Code::NoHistory,
+            SubscribeError::NoPlace => Code::BadCursor,
             SubscribeError::Read(_) => Code::Internal,
         };
         Self::new(code, error.to_string())

@@ -115,28 +115,22 @@ impl Lane {
         join(entries, is_text, self.limits.message_bytes_max);
     }
 
-    /// Is there a topic among these whose texts may come joined?
-    pub(crate) fn joins<'a>(&self, mut topics: impl Iterator<Item = &'a Topic>) -> bool {
-        let features = self.features.load();
-        self.kept && topics.any(|topic| features.keep(topic) == Keep::Text)
-    }
-
     /// Makes topics alive here: each has a tail until as many left as came.
     pub(crate) fn enter(&self, topics: &[Topic]) -> SmallVec<[Arc<Tail>; 1]> {
         let features = self.features.load();
-        let replaces = |topic: &Topic| match features.of(topic) {
+        let ways = |topic: &Topic| match features.of(topic) {
             // What is not of the lane's kind is the server's own.
             Some(feature) if feature.is_kept() == self.kept && !topic.is_reserved() => {
-                Replaces::of(feature)
+                (Replaces::of(feature), self.kept && feature.keep == Keep::Text)
             }
-            _ if self.kept => Replaces::Nothing,
-            _ => Replaces::Items,
+            _ if self.kept => (Replaces::Nothing, false),
+            _ => (Replaces::Items, false),
         };
         let mut routes = self.lock();
         let floor = routes.routed;
         let alive = |topic: &Topic| {
             let route = routes.tails.entry(topic.clone()).or_insert_with(|| Route {
-                tail: Arc::new(Tail::new(topic.clone(), floor, replaces(topic), &self.limits)),
+                tail: Arc::new(Tail::new(topic.clone(), floor, ways(topic), &self.limits)),
                 readers: 0,
             });
             route.readers += 1;
@@ -158,9 +152,11 @@ impl Lane {
         }
     }
 
-    /// Does somebody read a topic of this feature here? Looks at every topic that is read.
+    /// Does somebody read a topic of this feature here? Looks at every topic that is read, but for the
+    /// server's own, which stay in their lane whatever the feature does.
     pub(crate) fn is_read(&self, feature: &str) -> bool {
-        self.lock().tails.keys().any(|topic| topic.feature() == feature)
+        let is_of = |topic: &Topic| topic.feature() == feature && !topic.is_reserved();
+        self.lock().tails.keys().any(is_of)
     }
 
     fn deliver(&self, batch: &Batch) {

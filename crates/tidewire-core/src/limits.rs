@@ -41,6 +41,19 @@ pub struct Limits {
     pub idempotency_keys_max: usize,
     /// Most lives a lineage remembers; a cursor older than all of them is answered `foreign`.
     pub lives_max: usize,
+    /// How long a member counts as present after it was heard. Longer shows the dead for longer;
+    /// shorter costs more renewals, three of which fit into it.
+    pub presence_lease: Duration,
+    /// How long a member is still present after its socket has gone, so that a reconnect is not seen.
+    pub presence_grace: Duration,
+    /// Largest state of a member: every reader of the topic gets it, and it is held in memory.
+    pub presence_state_bytes_max: usize,
+    /// Most topics that one member is in.
+    pub presence_topics_max: usize,
+    /// Most members of one topic: who asks for them gets all in one answer.
+    pub presence_members_max: usize,
+    /// Most members over all topics; each costs some 750 bytes and its state.
+    pub presence_total_max: usize,
     /// Most connections at a time, over all doors. Beyond it a new one is answered and closed.
     pub connections_max: usize,
     /// Most connections at a time from one address.
@@ -93,6 +106,12 @@ impl Default for Limits {
             idempotency_window: Duration::from_secs(600),
             idempotency_keys_max: 1_000_000,
             lives_max: 10_000,
+            presence_lease: Duration::from_secs(30),
+            presence_grace: Duration::from_secs(5),
+            presence_state_bytes_max: KIB,
+            presence_topics_max: 64,
+            presence_members_max: 1_000,
+            presence_total_max: 100_000,
             connections_max: 15_000,
             connections_per_address_max: 15_000,
             head_bytes_max: 16 * KIB,

@@ -12,6 +12,7 @@ use std::{collections::HashMap, sync::Arc};
 use smallvec::SmallVec;
 use tidewire_proto::{
     After, Code, Continuity, Cursor, Entry, Gap, Message, Sequence, Topic, WireError,
+    presence::Announcement, topic::PRESENCE,
 };
 
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     gate::{Action, Credential, Gate, Peer, Refusal},
     hub::{HistoryPage, Hub, PublishError, Published, SubscribeError},
     log::{AppendError, Filter, PageLimit, ReadError},
+    presence::{Announced, Connection},
     subscription::Subscription,
     tail::Tail,
     watch::{Board, Mark},
@@ -32,10 +34,13 @@ pub struct Session {
     // Nothing while nobody waits, or while somebody else watches the tails.
     mark: Option<Arc<Mark>>,
     subscriptions: SmallVec<[Subscription; 1]>,
-    // Whose turn it is to read the log, among those who must.
-    turn: u32,
+    // Whose turn it is to read the log, among those who must. Short, as most sessions do nothing of
+    // what stands here, and there are many.
+    turn: u16,
     // Live news were given last, so a reader of the past goes first now.
     past_first: bool,
+    // Somebody was announced on it.
+    connection: Option<Connection>,
 }
 
 /// What there is to tell a peer. Reused from step to step: it keeps its room.
@@ -88,7 +93,8 @@ impl News {
 impl Session {
     pub(crate) fn new(hub: Hub, gate: Arc<dyn Gate>, peer: Arc<Peer>) -> Self {
         let subscriptions = SmallVec::new();
-        Self { hub, gate, peer, mark: None, subscriptions, turn: 0, past_first: false }
+        let (turn, past_first) = (0, false);
+        Self { hub, gate, peer, mark: None, subscriptions, turn, past_first, connection: None }
     }
 
     /// Who this is.
@@ -122,7 +128,7 @@ impl Session {
     ) -> Result<SmallVec<[Begun; 1]>, WireError> {
         let (mut kept, mut passing) = (Vec::new(), Vec::new());
         for topic in filter.topics() {
-            self.gate.may(&self.peer, Action::Subscribe, topic).await.map_err(WireError::from)?;
+            may_read(&*self.gate, &self.peer, topic).await?;
             if self.subscriptions.iter().flat_map(Subscription::topics).any(|have| have == topic) {
                 let message = format!("`{topic}` is subscribed here already: unsubscribe first");
                 return Err(WireError::new(Code::AlreadySubscribed, message));
@@ -187,7 +193,7 @@ impl Session {
     pub async fn history_back(
         &self,
         filter: &Filter,
-        before: Option<Sequence>,
+        before: Option<Cursor>,
         limit: usize,
     ) -> Result<HistoryPage, WireError> {
         self.may_read(filter).await?;
@@ -196,9 +202,28 @@ impl Session {
 
     async fn may_read(&self, filter: &Filter) -> Result<(), WireError> {
         for topic in filter.topics() {
-            self.gate.may(&self.peer, Action::Subscribe, topic).await.map_err(WireError::from)?;
+            may_read(&*self.gate, &self.peer, topic).await?;
         }
         Ok(())
+    }
+
+    /// Says where a member of this peer is, and where it is no more: see [`Publisher::announce`]. When
+    /// the session ends, who was announced on it last has [`Limits::presence_grace`] to come back.
+    ///
+    /// [`Limits::presence_grace`]: crate::Limits::presence_grace
+    ///
+    /// # Errors
+    /// As [`Publisher::announce`].
+    pub async fn announce(&mut self, said: &Announcement) -> Result<Announced, WireError> {
+        let hub = &self.hub;
+        let connection = *self.connection.get_or_insert_with(|| hub.presence().connect());
+        self.publisher().announce_via(said, Some(connection)).await
+    }
+
+    /// Where a reader begins who names no place: see [`Hub::fresh`].
+    #[must_use]
+    pub fn fresh(&self, filter: &Filter) -> After {
+        self.hub.fresh(filter)
     }
 
     /// What publishes in this peer's name.
@@ -219,7 +244,7 @@ impl Session {
             return Err(WireError::new(Code::Forbidden, message));
         }
         for topic in self.subscriptions.iter().flat_map(Subscription::topics) {
-            self.gate.may(&peer, Action::Subscribe, topic).await.map_err(WireError::from)?;
+            may_read(&*self.gate, &peer, topic).await?;
         }
         self.peer = peer;
         Ok(())
@@ -310,7 +335,7 @@ impl Session {
             self.read_alone(index, news).await?;
         }
         self.join(news);
-        self.turn = u32::try_from(index + 1).unwrap_or_default();
+        self.turn = u16::try_from(index + 1).unwrap_or_default();
         Ok(())
     }
 
@@ -470,7 +495,22 @@ impl Drop for Session {
         if let Some(mark) = &self.mark {
             self.subscriptions.iter().for_each(|subscription| subscription.unwatch(mark));
         }
+        if let Some(connection) = self.connection {
+            self.hub.presence().hang_up(connection);
+        }
     }
+}
+
+/// May this peer read this topic? Who may read a topic may hear who comes and goes there; what else is
+/// the server's own, nobody reads.
+pub(crate) async fn may_read(gate: &dyn Gate, peer: &Peer, topic: &Topic) -> Result<(), WireError> {
+    let about = topic.about(PRESENCE);
+    let asked = about.as_ref().unwrap_or(topic);
+    if asked.is_reserved() {
+        let message = format!("`{topic}` is the server's own: nobody else reads it");
+        return Err(WireError::new(Code::BadTopic, message));
+    }
+    gate.may(peer, Action::Subscribe, asked).await.map_err(WireError::from)
 }
 
 /// Publishes in a peer's name. Apart from the session, so that a door can go on reading meanwhile.

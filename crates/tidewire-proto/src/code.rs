@@ -94,9 +94,10 @@ codes! {
     MethodNotAllowed "method_not_allowed" 405 4405 GiveUp "The path exists, but not for this method.";
     UpgradeRequired "upgrade_required" 426 4426 GiveUp "This path speaks WebSocket only.";
     NoHistory "no_history" 400 4400 GiveUp "The feature keeps nothing, so it has no pages and no cursor.";
+    NoPresence "no_presence" 404 4404 GiveUp "The feature has no presence.";
     NotSubscribed "not_subscribed" 400 4400 GiveUp "The socket has no subscription to this topic.";
     AlreadySubscribed "already_subscribed" 409 4409 GiveUp "The socket is subscribed to this topic already.";
-    TooManyTopics "too_many_topics" 400 4400 GiveUp "More topics or subscriptions than one connection may have.";
+    TooManyTopics "too_many_topics" 400 4400 GiveUp "More topics or subscriptions than one connection, or one member, may have.";
     TooLarge "too_large" 413 1009 GiveUp "The message, body or batch is larger than its limit.";
     BatchMixed "batch_mixed" 400 4400 GiveUp "A batch is stored in one piece, so it cannot mix kept and ephemeral features.";
     KeyConflict "key_conflict" 409 4409 GiveUp "The idempotency key was used with another body.";
@@ -110,6 +111,7 @@ codes! {
     Protocol "protocol_error" 400 1002 GiveUp "The bytes break the WebSocket protocol.";
     Policy "policy" 400 1008 GiveUp "The peer broke a limit of this server.";
     TooManyConnections "too_many_connections" 503 1013 Resume "The server, or this address, has as many connections as it may.";
+    PresenceFull "presence_full" 503 1013 Retry "The topic, or the server, has as many members as it may.";
     Busy "busy" 503 1013 Retry "Too much at once: the same again in a moment.";
     Restarting "restarting" 503 1012 Resume "The server is going down or restarting.";
     DiskFull "disk_full" 507 1013 Retry "The server's disk is full; readers go on.";

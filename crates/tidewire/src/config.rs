@@ -184,7 +184,7 @@ impl Settings {
         let sends = Answers { client_sends: true, ..Answers::default() };
         let features = BTreeMap::from([
             ("notifications".to_owned(), Feature::default()),
-            ("chat".to_owned(), Feature { answers: sends, ..Feature::default() }),
+            ("chat".to_owned(), Feature { answers: sends, presence: true, ..Feature::default() }),
             ("board".to_owned(), Feature::default()),
         ]);
         let settings = Self {

@@ -35,7 +35,7 @@
 //! | [`config`] | a TOML file as written → settings as meant, every problem at once |
 //! | [`token`] | the standard gate: signed tokens and API keys |
 //! | `routes` | the one table of paths |
-//! | `sse` `socket` `events` `publish` `manifest` `ticket` | the doors |
+//! | `sse` `socket` `events` `publish` `presence` `manifest` `ticket` | the doors |
 //! | `canary` `path` | what a client needs to find out that its network holds streams back |
 //! | `metrics` | what is counted, for Prometheus |
 //! | `cors` | which pages may talk to this server |
@@ -66,6 +66,7 @@ mod metrics;
 mod page;
 mod path;
 mod places;
+mod presence;
 mod publish;
 mod query;
 mod reload;

@@ -70,6 +70,7 @@ struct Row<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     history_bytes: Option<u64>,
     stored: String,
+    presence: bool,
     answers: Answers,
 }
 
@@ -154,6 +155,7 @@ fn row<'a>(name: &'a str, feature: &Feature) -> Row<'a> {
         keep: feature.keep.as_str(),
         history_bytes,
         stored,
+        presence: feature.presence,
         answers: Answers {
             client_sends: feature.answers.client_sends,
             binary: feature.answers.binary,

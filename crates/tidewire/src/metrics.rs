@@ -15,6 +15,7 @@ use std::{
 
 use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, HeaderValue, header};
+use tidewire_core::PresenceStats;
 use tidewire_proto::{Code, plan::Transport};
 
 use crate::{
@@ -50,7 +51,7 @@ impl Metrics {
         *verdicts.entry(verdict.words()).or_default() += 1;
     }
 
-    fn text(&self) -> String {
+    fn text(&self, presence: PresenceStats) -> String {
         let mut out = String::new();
         let help = "Open event streams (sse), WebSockets (ws) and waiting long-polls (poll).";
         begin(&mut out, "tidewire_streams_open", "gauge", help);
@@ -58,6 +59,7 @@ impl Metrics {
             let (name, open) = (transport.as_str(), self.open(transport).load(Ordering::Relaxed));
             let _ = writeln!(out, "tidewire_streams_open{{transport=\"{name}\"}} {open}");
         }
+        push_presence(&mut out, presence);
         let help = "What clients reported of their paths: the verdict, from which transport to which \
                     they moved, and what they judged by.";
         begin(&mut out, "tidewire_path_verdicts_total", "counter", help);
@@ -70,6 +72,19 @@ impl Metrics {
             );
         }
         out
+    }
+}
+
+fn push_presence(out: &mut String, stats: PresenceStats) {
+    let PresenceStats { members, joins, left, lost } = stats;
+    begin(out, "tidewire_presence_members", "gauge", "Members that are in a topic now.");
+    let _ = writeln!(out, "tidewire_presence_members {members}");
+    begin(out, "tidewire_presence_joins_total", "counter", "Members that entered a topic.");
+    let _ = writeln!(out, "tidewire_presence_joins_total {joins}");
+    let help = "Members that said that they leave a topic (left), or were heard no more (lost).";
+    begin(out, "tidewire_presence_leaves_total", "counter", help);
+    for (why, count) in [("left", left), ("lost", lost)] {
+        let _ = writeln!(out, "tidewire_presence_leaves_total{{why=\"{why}\"}} {count}");
     }
 }
 
@@ -86,7 +101,7 @@ pub(crate) async fn metrics(
     if !app.dev {
         check(&app, &headers).await?;
     }
-    let mut response = Response::new(Body::from(app.metrics.text()));
+    let mut response = Response::new(Body::from(app.metrics.text(app.hub.presence().stats())));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -124,11 +139,22 @@ mod tests {
 tidewire_streams_open{transport="sse"} 3
 tidewire_streams_open{transport="ws"} 0
 tidewire_streams_open{transport="poll"} 1
+# HELP tidewire_presence_members Members that are in a topic now.
+# TYPE tidewire_presence_members gauge
+tidewire_presence_members 2
+# HELP tidewire_presence_joins_total Members that entered a topic.
+# TYPE tidewire_presence_joins_total counter
+tidewire_presence_joins_total 7
+# HELP tidewire_presence_leaves_total Members that said that they leave a topic (left), or were heard no more (lost).
+# TYPE tidewire_presence_leaves_total counter
+tidewire_presence_leaves_total{why="left"} 4
+tidewire_presence_leaves_total{why="lost"} 1
 # HELP tidewire_path_verdicts_total What clients reported of their paths: the verdict, from which transport to which they moved, and what they judged by.
 # TYPE tidewire_path_verdicts_total counter
 tidewire_path_verdicts_total{verdict="buffered",from="sse",to="ws",by="canary"} 2
 tidewire_path_verdicts_total{verdict="clear",from="ws",to="sse",by="retest"} 1
 "#;
-        assert_eq!(metrics.text(), expected);
+        let presence = PresenceStats { members: 2, joins: 7, left: 4, lost: 1 };
+        assert_eq!(metrics.text(presence), expected);
     }
 }

@@ -13,7 +13,7 @@ use tidewire_proto::Code;
 use crate::{
     answer::{Refused, json_response},
     app::App,
-    canary, cors, events, manifest, metrics, page, path, publish, socket, sse,
+    canary, cors, events, manifest, metrics, page, path, presence, publish, socket, sse,
 };
 
 /// The doors, under the prefix and nowhere else: what an app mounts beside its own paths.
@@ -24,6 +24,8 @@ pub(crate) fn doors(app: App) -> Router {
         .route("/events", get(events::events))
         .route("/topics/{*topic}", post(publish::publish))
         .route("/publish", post(publish::publish_batch))
+        .route("/presence", post(presence::announce))
+        .route("/presence/{*topic}", get(presence::members))
         .route("/tickets", post(publish::ticket))
         .route("/plan", get(manifest::plan))
         .route("/canary", get(canary::canary))
@@ -78,8 +80,8 @@ async fn not_found(State(app): State<App>, OriginalUri(uri): OriginalUri) -> Ref
     let prefix = &app.prefix;
     let message = format!(
         "there is nothing at {:?}: the doors are {prefix}/sse, {prefix}/socket, {prefix}/events, \
-         {prefix}/topics/…, {prefix}/publish, {prefix}/tickets, {prefix}/plan, {prefix}/canary and \
-         {prefix}/path",
+         {prefix}/topics/…, {prefix}/publish, {prefix}/presence, {prefix}/tickets, {prefix}/plan, \
+         {prefix}/canary and {prefix}/path",
         uri.path()
     );
     Refused::new(Code::NotFound, message)

@@ -184,7 +184,7 @@ fn feature(
     }
 }
 
-fn values(feature: &Feature) -> [(&'static str, String); 8] {
+fn values(feature: &Feature) -> [(&'static str, String); 9] {
     let bytes = match feature.history {
         History::Kept { bytes, .. } => bytes,
         History::None => None,
@@ -198,6 +198,7 @@ fn values(feature: &Feature) -> [(&'static str, String); 8] {
         ("history_bytes", bytes.map_or_else(|| "no bound".to_owned(), show_bytes)),
         ("keep", feature.keep.as_str().to_owned()),
         ("stored", feature.stored.to_string()),
+        ("presence", feature.presence.to_string()),
     ]
 }
 

@@ -119,8 +119,9 @@ fn the_example_of_the_design_loads() {
         history      = "none"
     "#;
     let loaded = read(text).unwrap();
-    let [warning] = loaded.warnings.as_slice() else { panic!("{:?}", loaded.warnings) };
-    assert!(warning.to_string().contains("feature.chat.presence: presence is not available"));
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let has_presence = |name| loaded.settings.features.named(name).unwrap().presence;
+    assert!(has_presence("chat") && !has_presence("pointers"));
     let decision = |name| loaded.settings.features.named(name).unwrap().decision();
     assert_eq!(decision("notifications").reason, Reason::ServerPushes);
     assert_eq!(decision("chat").transport, Transport::Ws);

@@ -17,6 +17,9 @@ pub(crate) const SILENT_BEATS_MAX: u8 = 3;
 /// Room for a command's words around its data, on top of the largest message.
 const COMMAND_BYTES: usize = 2 * 1024;
 
+/// The `ref` of a command that has none.
+const NAMELESS: &str = "null";
+
 /// What a peer's event asks for.
 pub(crate) enum Heard {
     /// Nothing.
@@ -81,13 +84,14 @@ pub(crate) fn hear(event: Event) -> Heard {
     }
 }
 
-/// Publishes, and gives the answer.
+/// Publishes, and gives the answer: none to who gave the command no name and need hear only of errors.
 pub(crate) async fn publish(
     publisher: Publisher,
     reference: String,
     message: Box<Message>,
 ) -> String {
     match publisher.publish(*message).await {
+        Ok(_) if reference == NAMELESS => String::new(),
         Ok(published) => {
             let mut body = String::new();
             json::push_published(&mut body, published.id, published.stored, published.duplicate);
@@ -107,6 +111,11 @@ pub(crate) async fn obey(
     let done = match command {
         Command::Subscribe { topic, after } => subscribe(session, limits, topic, after).await,
         Command::Unsubscribe { topic } => unsubscribe(session, &topic),
+        Command::Members { topic } => {
+            let members = session.publisher().members(&topic).await;
+            members.map(|members| members.to_json(&topic))
+        }
+        Command::Announce(said) => session.announce(&said).await.map(|done| done.to_json()),
         Command::Token { token } => {
             // One that is not good changes nothing. One that is good, but another subject's or
             // without the rights to what is being read, ends the socket: access ends when it ends,
@@ -143,14 +152,16 @@ async fn subscribe(
     session: &mut Session,
     limits: &Limits,
     topic: Topic,
-    after: After,
+    after: Option<After>,
 ) -> Result<String, WireError> {
     let most = limits.subscriptions_per_socket_max;
     if session.subscriptions().len() >= most {
         let message = format!("one socket has at most {most} subscriptions");
         return Err(WireError::new(Code::TooManyTopics, message));
     }
-    let begun = session.subscribe(&Filter::from(topic.clone()), after).await?;
+    let filter = Filter::from(topic.clone());
+    let after = after.unwrap_or_else(|| session.fresh(&filter));
+    let begun = session.subscribe(&filter, after).await?;
     let begun = begun.first();
     let continuity = begun.map_or(Continuity::New, |begun| begun.continuity);
     Ok(ws::subscribed(&topic, &continuity, begun.and_then(|begun| begun.at)))

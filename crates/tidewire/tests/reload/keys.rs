@@ -87,6 +87,7 @@ async fn the_plan_says_what_the_settings_say() {
             "feature.chat.binary: false → true",
             "feature.chat.history: 7d → forever",
             "feature.chat.history_bytes: no bound → 1GiB",
+            "feature.chat.presence: true → false",
             "feature.notifications: sse, history 7d → not declared",
         ]
     );
