@@ -107,25 +107,27 @@ function Workboard({ boards }: { boards: readonly BoardThing[] }) {
     <div className="app" data-hood={showsHood || undefined} data-dock={showsDock || undefined} data-view={view}>
       <a className="skip" href="#board">Skip to the board</a>
       <Header boards={boards} board={boardId} route={route} here={here} filter={filter} onFilter={setFilter} isHood={isHood} isDock={isDock} isAssistant={isAssistant} toggle={toggle} />
-      <main id="board" tabIndex={-1} hidden={!shows('board', true)}>
+      <main>
         <h1 className="hidden">{board?.name ?? 'Board'}</h1>
-        {board && <Stats board={board} />}
-        {board ? <Board key={board.id} store={store} board={board} tasks={tasks} filter={filter} viewers={viewers} /> : <BoardSkeleton error={error} reload={reload} />}
+        <section className="middle" id="board" tabIndex={-1} aria-label="Board" hidden={!shows('board', true)}>
+          {board && <Stats board={board} />}
+          {board ? <Board key={board.id} store={store} board={board} tasks={tasks} filter={filter} viewers={viewers} /> : <BoardSkeleton error={error} reload={reload} />}
+        </section>
+        <section className="dock" aria-label="Team chat and notes" hidden={!showsDock}>
+          <div className="dock-tabs" role="tablist" aria-label="Team">
+            {(['chat', 'notes'] as const).map((one) => (
+              <button key={one} type="button" role="tab" id={`tab-${one}`} aria-selected={pane === one} aria-controls={`pane-${one}`} tabIndex={pane === one ? 0 : -1} onClick={() => go({ pane: one })}
+                onKeyDown={(event) => { if (event.key !== 'ArrowLeft' && event.key !== 'ArrowRight') return; const next = one === 'chat' ? 'notes' : 'chat'; go({ pane: next }); document.getElementById(`tab-${next}`)?.focus() }}>
+                {one === 'chat' ? 'Chat' : 'Notes'}{one === 'chat' && unseen > 0 && <span className="badge">{unseen}<span className="hidden"> unread</span></span>}
+              </button>
+            ))}
+          </div>
+          <div className="pane" role="tabpanel" id="pane-chat" aria-labelledby="tab-chat" hidden={pane !== 'chat'}><Chat board={boardId} isShown={showsChat} here={new Set(here.map(({ id }) => id))} onUnseen={() => setUnseen((n) => n + 1)} /></div>
+          <div className="pane" role="tabpanel" id="pane-notes" aria-labelledby="tab-notes" hidden={pane !== 'notes'}>{wantsNotes && <Notes board={boardId} />}</div>
+        </section>
+        {showsAssistant && <AssistantSheet key={boardId} board={boardId} boardName={board?.name ?? ''} answer={route.answer} onClose={() => (isNarrow ? go({ view: 'board', answer: null }) : toggle('assistant'))} />}
+        {showsHood && <Hood board={boardId} watch={watch} canHurt={canHurt} onClose={() => (isNarrow ? go({ view: 'board' }) : setHood(false))} />}
       </main>
-      <aside className="dock" aria-label="Team chat and notes" hidden={!showsDock}>
-        <div className="dock-tabs" role="tablist" aria-label="Team">
-          {(['chat', 'notes'] as const).map((one) => (
-            <button key={one} type="button" role="tab" id={`tab-${one}`} aria-selected={pane === one} aria-controls={`pane-${one}`} tabIndex={pane === one ? 0 : -1} onClick={() => go({ pane: one })}
-              onKeyDown={(event) => { if (event.key !== 'ArrowLeft' && event.key !== 'ArrowRight') return; const next = one === 'chat' ? 'notes' : 'chat'; go({ pane: next }); document.getElementById(`tab-${next}`)?.focus() }}>
-              {one === 'chat' ? 'Chat' : 'Notes'}{one === 'chat' && unseen > 0 && <span className="badge">{unseen}<span className="hidden"> unread</span></span>}
-            </button>
-          ))}
-        </div>
-        <div className="pane" role="tabpanel" id="pane-chat" aria-labelledby="tab-chat" hidden={pane !== 'chat'}><Chat board={boardId} isShown={showsChat} here={new Set(here.map(({ id }) => id))} onUnseen={() => setUnseen((n) => n + 1)} /></div>
-        <div className="pane" role="tabpanel" id="pane-notes" aria-labelledby="tab-notes" hidden={pane !== 'notes'}>{wantsNotes && <Notes board={boardId} />}</div>
-      </aside>
-      {showsAssistant && <AssistantSheet key={boardId} board={boardId} boardName={board?.name ?? ''} answer={route.answer} onClose={() => (isNarrow ? go({ view: 'board', answer: null }) : toggle('assistant'))} />}
-      {showsHood && <Hood board={boardId} watch={watch} canHurt={canHurt} onClose={() => (isNarrow ? go({ view: 'board' }) : setHood(false))} />}
       <nav className="views" aria-label="Views">{VIEWS.map((one) => <button key={one.view} type="button" aria-current={view === one.view ? 'page' : undefined} onClick={() => go({ view: one.view })}><Icon name={one.icon} size={20} /><span>{one.label}</span>{one.view === 'chat' && unseen > 0 && <span className="badge">{unseen}<span className="hidden"> unread</span></span>}</button>)}</nav>
       {route.task !== null && <TaskDialog store={store} board={board ?? boards[0]!} task={task} id={route.task} isLoaded={board !== undefined} onClose={() => go({ task: null })} />}
     </div>

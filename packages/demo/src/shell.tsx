@@ -90,7 +90,7 @@ function Profile() {
   }
   return (
     <>
-      <button type="button" className="button icon-only quiet profile" popoverTarget="profile" aria-label={`${me.name}: settings`}><Avatar person={me} size={28} quiet /></button>
+      <button type="button" className="button icon-only quiet profile" popoverTarget="profile" aria-label={`${me.initials}, ${me.name}: settings`}><Avatar person={me} size={28} quiet /></button>
       <div className="popover menu" id="profile" popover="auto" role="dialog" aria-label="Settings">
         <p className="menu-me"><Avatar person={me} size={40} quiet /><span><b>{me.name}</b><span className="soft">{me.role}</span></span></p>
         <fieldset className="segments"><legend className="hidden">Appearance</legend>{(['system', 'light', 'dark'] as const).map((one) => <label key={one}><input type="radio" name="theme" checked={theme === one} onChange={() => { setTheme(one); wear(one) }} /><span>{{ system: 'System', light: 'Light', dark: 'Dark' }[one]}</span></label>)}</fieldset>

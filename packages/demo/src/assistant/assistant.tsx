@@ -29,7 +29,7 @@ export function AssistantSheet({ board, boardName, answer, onClose }: { board: s
   }, [conversations === undefined])
 
   return (
-    <aside className="sheet" aria-label="Assistant" data-writing={isWriting || undefined}>
+    <section className="sheet" aria-label="Assistant" data-writing={isWriting || undefined}>
       <header className="sheet-head"><Icon name="spark" /><h2>Assistant</h2><span className="soft">{boardName}</span><button type="button" className="button icon-only quiet" aria-label="Close the assistant" onClick={onClose}><Icon name="close" /></button></header>
       <div className="sheet-list" ref={list} tabIndex={0} role="region" aria-label="Questions and answers" onWheel={() => { const node = list.current!; requestAnimationFrame(() => { follows.current = node.scrollHeight - node.scrollTop - node.clientHeight < 40 }) }}>
         <div>
@@ -45,7 +45,7 @@ export function AssistantSheet({ board, boardName, answer, onClose }: { board: s
         </div>
       </div>
       <Asker disabled={isAsking} ask={ask} />
-    </aside>
+    </section>
   )
 }
 

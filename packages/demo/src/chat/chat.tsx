@@ -124,7 +124,7 @@ function Composer({ say, typed }: { say: (text: string) => void; typed: () => vo
         </ul>
       )}
       <Grow className="field" aria-label="Message to the team" placeholder="Message the team" maxLength={2000} value={text} onChange={(event) => { setText(event.target.value); setAt(0); if (event.target.value) typed() }} onKeyDown={onKey}
-        role="combobox" aria-expanded={Boolean(picked)} aria-controls="mentions" aria-autocomplete="list" aria-activedescendant={picked ? `mention-${picked.id}` : undefined} />
+        aria-autocomplete="list" aria-controls={picked ? 'mentions' : undefined} aria-activedescendant={picked ? `mention-${picked.id}` : undefined} />
       <button type="submit" className="button icon-only primary" aria-label="Send message" disabled={!text.trim()}><Icon name="send" /></button>
     </form>
   )

@@ -48,7 +48,7 @@ export function Hood({ board, watch, canHurt, onClose }: { board: string; watch:
   }
 
   return (
-    <aside className="hood" aria-label="Under the hood">
+    <section className="hood" aria-label="Under the hood">
       <header className="sheet-head"><Icon name="gauge" /><h2>Under the hood</h2><button type="button" className="button icon-only quiet" aria-label="Close the panel under the hood" onClick={onClose}><Icon name="close" /></button></header>
       <div className="hood-body" tabIndex={0} role="region" aria-label="Connections">
         <Totals checked={checked} isChecking={isChecking} check={() => void check()} said={statusWords(status)} isOpen={status.state === 'open'} />
@@ -63,7 +63,7 @@ export function Hood({ board, watch, canHurt, onClose }: { board: string; watch:
               return (
                 <li key={name} data-running={isOurs || undefined}>
                   <div><h4>{name === 'chat' ? `Move chat to ${chatTransport === 'ws' ? 'an event stream' : 'WebSocket'}` : isBuffered ? 'Stop buffering' : label}</h4><p>{isBuffered ? 'Goes back to a network that lets everything through.' : does}</p></div>
-                  <button type="button" className="button small" disabled={!canHurt || Boolean(running)} aria-label={isBuffered ? 'Stop buffering' : label} onClick={() => begin(isBuffered ? 'unbuffer' : name)}>{isOurs ? '…' : isBuffered ? 'Undo' : 'Do it'}</button>
+                  <button type="button" className="button small" disabled={!canHurt || Boolean(running)} aria-label={isOurs ? undefined : isBuffered ? 'Undo: stop buffering' : `Do it: ${label}`} onClick={() => begin(isBuffered ? 'unbuffer' : name)}>{isOurs ? '…' : isBuffered ? 'Undo' : 'Do it'}</button>
                   {run && <Outcome run={run} />}
                 </li>
               )
@@ -73,7 +73,7 @@ export function Hood({ board, watch, canHurt, onClose }: { board: string; watch:
         <Features report={report} />
         <Happenings />
       </div>
-    </aside>
+    </section>
   )
 }
 
