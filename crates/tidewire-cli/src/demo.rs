@@ -78,9 +78,9 @@ mod there {
             }
         }
 
-        pub(crate) fn stop(&self) {
+        pub(crate) async fn stop(&self) {
             if let Some(app) = &self.0 {
-                app.stop();
+                app.stop().await;
             }
         }
     }
@@ -117,7 +117,7 @@ mod nothing {
         }
     }
 
-    #[allow(clippy::unused_self)]
+    #[allow(clippy::unused_async, clippy::unused_self)]
     impl Started {
         pub(crate) fn is_there(&self) -> bool {
             false
@@ -128,9 +128,9 @@ mod nothing {
         }
 
         pub(crate) async fn restart_wanted(&self) {
-            std::future::pending().await
+            std::future::pending().await;
         }
 
-        pub(crate) fn stop(&self) {}
+        pub(crate) async fn stop(&self) {}
     }
 }

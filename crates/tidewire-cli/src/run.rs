@@ -116,7 +116,7 @@ async fn run(source: Source) -> anyhow::Result<ExitCode> {
     };
     server.serve_with(listener, |own| demo.around(own), shutdown).await?;
     reloads.abort();
-    demo.stop();
+    demo.stop().await;
     if restart { Err(again.run_again(address)) } else { Ok(ExitCode::SUCCESS) }
 }
 

@@ -80,7 +80,7 @@ pub(crate) async fn say(store: Store, hub: Hub, answer: Answer, pace: Duration) 
         Err(why) => (Ended::Fail(why), String::new()),
     };
     let id = conversation.id.clone();
-    let stored = store.write(move |change| end(change, conversation, ended, said)).await;
+    let stored = store.write(move |change| end(change, conversation, &ended, said)).await;
     if let Err(error) = stored {
         tracing::warn!(%error, id, "how an answer ended could not be stored");
     }
@@ -137,7 +137,7 @@ async fn cancelled(session: &mut Session) -> Result<(), String> {
 fn end(
     change: &Change,
     mut conversation: Conversation,
-    ended: Ended,
+    ended: &Ended,
     said: String,
 ) -> Result<(), Failure> {
     let topic = conversation.topic.clone();
@@ -147,7 +147,7 @@ fn end(
         item: None,
         data,
     };
-    let last = match &ended {
+    let last = match ended {
         Ended::End => Some(event("end", json!({}))),
         Ended::Cancel => None,
         Ended::Fail(why) => Some(event("fail", json!({ "message": why }))),
@@ -167,7 +167,7 @@ pub(crate) fn fail_unfinished(change: &Change) -> Result<(), Failure> {
     let unfinished = change.rows::<Conversation>(CONVERSATIONS)?;
     for conversation in unfinished.into_iter().filter(|row| row.state == State::Writing) {
         let why = "the server was restarted while it answered: ask again".to_owned();
-        end(change, conversation, Ended::Fail(why), String::new())?;
+        end(change, conversation, &Ended::Fail(why), String::new())?;
     }
     Ok(())
 }

@@ -33,7 +33,7 @@ pub(crate) fn with_undeclared(declared: BTreeMap<String, Feature>, other: &Featu
 /// The chat: people write in it, so its clients send.
 pub(crate) fn chat() -> Feature {
     let age = Some(Duration::from_secs(30 * 24 * 3_600));
-    Feature { history: History::Kept { age, bytes: None }, ..sending(false) }
+    Feature { history: History::Kept { age, bytes: None }, presence: true, ..sending(false) }
 }
 
 fn sending(binary: bool) -> Feature {
@@ -49,7 +49,10 @@ fn wanted() -> [(&'static str, Feature); 7] {
         ("board", Feature::default()),
         ("chat", chat()),
         ("pointers", Feature { history: History::None, ..sending(false) }),
-        ("docs", Feature { keep: Keep::Document, history: forever, ..sending(true) }),
+        (
+            "docs",
+            Feature { keep: Keep::Document, history: forever, presence: true, ..sending(true) },
+        ),
         ("answers", keeping(Keep::Text)),
         ("stats", Feature { history: forever, ..keeping(Keep::Latest) }),
     ]

@@ -160,8 +160,13 @@ impl App {
     }
 
     /// Stops what it does in the background. What waits in the outbox waits for the next start.
-    pub fn stop(&self) {
-        self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    pub async fn stop(&self) {
+        let mut tasks = {
+            let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *tasks)
+        };
+        tasks.shutdown().await;
+        *self.0.relay.lock().await = None;
     }
 }
 

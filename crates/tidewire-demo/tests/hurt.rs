@@ -92,7 +92,7 @@ async fn the_relay_holds_an_event_stream_back_until_its_end_and_nothing_else() {
     let written = format!("{}/v1/path/held_back_1", server.url);
     until("the server has written", async || {
         let path = http().get(&written).send().await.unwrap();
-        let frames = path.json::<Value>().await.unwrap()["frames"].as_u64();
+        let frames = path.json::<Value>().await.unwrap()["events"].as_u64();
         (frames >= Some(1)).then_some(())
     })
     .await;
@@ -150,7 +150,7 @@ async fn the_chat_moves_to_event_streams_and_back_as_a_config_change_would() {
         let plan = http().get(format!("{}/v1/plan", server.url)).send().await.unwrap();
         let plan: Value = plan.json().await.unwrap();
         let features = plan["features"].as_array().unwrap().clone();
-        let chat = features.into_iter().find(|row| row["name"] == "chat").unwrap();
+        let chat = features.into_iter().find(|row| row["feature"] == "chat").unwrap();
         chat["transport"].as_str().unwrap().to_owned()
     };
     assert_eq!(planned().await, "ws");

@@ -35,7 +35,6 @@ use crate::{
     activity::Activity,
     answer::Refused,
     app::{App, left},
-    connected::Hold,
     cors,
     handover::{Handover, Stream, Taken},
     io::Deadlines,
@@ -172,7 +171,9 @@ fn accept(
 ) {
     let limits = shared.app.hub.limits();
     let Some(mut place) = Places::enter(places, peer.ip(), limits) else { return };
-    place.hold = shared.resets.then(|| Hold::on(&stream)).flatten();
+    if shared.resets {
+        place.hold(&stream);
+    }
     let connection = Connection { shared: Arc::clone(shared), place };
     tasks.spawn(async move {
         let Some(tls) = &connection.shared.tls else { return connection.serve(stream).await };
@@ -245,7 +246,7 @@ impl Connection {
         let handover = Handover::new(io.stuck_flag());
         let (router, requests) =
             (TowerToHyperService::new(shared.router.clone()), Arc::clone(&handover));
-        let connected = place.hold.as_ref().map(Hold::connected);
+        let connected = place.connected();
         let service = service_fn(move |mut request: Request<Incoming>| {
             if let Some(connected) = &connected {
                 request.extensions_mut().insert(connected.clone());
@@ -294,7 +295,7 @@ impl Connection {
     {
         let Self { shared, place } = self;
         let activity = Activity::new();
-        let connected = place.hold.as_ref().map(Hold::connected);
+        let connected = place.connected();
         let (router, requests) =
             (TowerToHyperService::new(shared.router.clone()), activity.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {

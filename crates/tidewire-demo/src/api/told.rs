@@ -45,7 +45,6 @@ pub(super) async fn notifications(
     let topic = Topic::parse(&format!("notifications/{}", person.id));
     let filter = Filter::from(topic.map_err(|error| Failure::Store(error.to_string()))?);
     let limit = usize::try_from(last).unwrap_or(usize::MAX);
-    let before = before.map(|before| before.sequence);
     let page = running.tidewire.hub().history_back(&filter, before, limit).await;
     let page = page.map_err(|error| Failure::Store(error.to_string()))?;
     let seen: Option<String> = running.store.read(move |rows| rows.row(SEEN, &person.id)).await?;

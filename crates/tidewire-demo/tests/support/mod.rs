@@ -33,7 +33,11 @@ impl Server {
     pub(crate) async fn start_with(folder: &Path, pace: Duration) -> Self {
         let settings = Settings::for_dev("127.0.0.1:0".parse().unwrap(), folder.into());
         let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
-        let workboard = Workboard::open_with(folder, clock, random, pace).await.unwrap();
+        // What a life before has let go of is free when its last task has gone.
+        let workboard = until("the database is free", async || {
+            Workboard::open_with(folder, clock.clone(), random.clone(), pace).await.ok()
+        });
+        let workboard = workboard.await;
         let builder = Tidewire::builder(Workboard::features(settings)).dev();
         let builder = builder.gate(workboard.gate()).resets();
         let tidewire = Arc::new(builder.open().await.unwrap());
@@ -54,7 +58,7 @@ impl Server {
     pub(crate) async fn end(mut self) {
         drop(self.stop.take());
         timeout(PATIENCE, &mut self.served).await.expect("an end").unwrap();
-        self.app.stop();
+        self.app.stop().await;
     }
 
     pub(crate) async fn sign_in(&self, person: &str) -> Client {
