@@ -1,46 +1,65 @@
-// What the pages need of the newest client, in one place.
+// Libraries over topics, as hooks: who is here, the newest values, pages from the back, what is
+// volatile. All of it is the client's public face.
 
-import { useEffect, useState } from 'react'
-import type { Entry, Topic } from '@tidewire/client'
+import { useEffect, useMemo, useRef, useState } from 'react'
+import type { Entry, Live, Member, Presence, Topic } from '@tidewire/client'
+import { useApp } from './context'
 import { useLive } from './live'
-import { session } from './window'
+import type { App } from './things'
 
-/** One window of one person, with what it says of itself. */
-export interface Member { member: string; user: string | null; state: unknown }
-
-interface PresenceHandle { members?: readonly Member[]; set?: (state: unknown) => void; leave?: () => void }
-type WithPresence = { presence?: (options: { state?: unknown; onChange?: (members: readonly Member[]) => void }) => PresenceHandle }
+export type { Member }
 
 /** Who is at a topic, this window included, while the component is there. */
-export function useWho(topic: string, state: unknown): readonly Member[] {
+export function useWho<S>(name: `${keyof App}/${string}`, state: S): readonly Member<S>[] {
   const live = useLive()
-  const [members, setMembers] = useState<readonly Member[]>([])
-  const [handle, setHandle] = useState<PresenceHandle>()
+  const [members, setMembers] = useState<readonly Member<S>[]>([])
+  const presence = useRef<Presence<S>>(undefined)
   const said = JSON.stringify(state)
+  const newest = useRef(said)
+  newest.current = said
   useEffect(() => {
-    const { presence } = live.topic(topic as 'chat/x') as unknown as WithPresence
-    const made = presence?.({ state: JSON.parse(said) as unknown, onChange: setMembers })
-    setHandle(made)
-    return () => made?.leave?.()
-  }, [live, topic])
-  useEffect(() => handle?.set?.(JSON.parse(said)), [handle, said])
+    const made = live.topic(name).presence<S>({ state: JSON.parse(newest.current) as S })
+    presence.current = made
+    const off = made.on(setMembers)
+    return () => {
+      presence.current = undefined
+      off()
+      made.leave()
+      setMembers([])
+    }
+  }, [live, name])
+  const isFirst = useRef(true)
+  useEffect(() => {
+    if (!isFirst.current) presence.current?.set(JSON.parse(said) as S)
+    isFirst.current = false
+  }, [said])
   return members
+}
+
+/** The newest value of each item of a topic. */
+export function useValues<D>(name: `${keyof App}/${string}`): ReadonlyMap<string, D> {
+  const live = useLive()
+  const { tally } = useApp()
+  const none = useMemo<ReadonlyMap<string, D>>(() => new Map(), [])
+  const [held, setHeld] = useState<{ name: string; values: ReadonlyMap<string, D> }>()
+  useEffect(() => live.topic(name).latest<D>().on((values, change) => {
+    if (change) tally.heard(name, change.id)
+    setHeld({ name, values: new Map(values) })
+  }), [live, name, tally])
+  return held?.name === name ? held.values : none
 }
 
 /** Sends what only matters now: no answer, no second try, the newest of an item wins. */
 export function sendVolatile<E extends { [event: string]: unknown }, K extends keyof E & string>(topic: Topic<E>, event: K, data: E[K], item: string): void {
-  const sent = (topic.send as unknown as (event: string, data: unknown, options: object) => Promise<unknown> | void)(event, data, { item, volatile: true })
-  if (sent) sent.catch(() => undefined)
+  topic.send(event, data, { item, volatile: true })
 }
 
 export interface LastPage { entries: Entry[]; cursor: string; earlier: boolean }
 
 /** The newest entries of a topic, oldest first; or those before one of them. */
-export async function lastPage(topic: string, last: number, before?: string): Promise<LastPage> {
-  const query = new URLSearchParams({ topic, last: String(last), ...(before && { before }) })
-  const response = await fetch(`/v1/events?${query}`, { headers: { Authorization: `Bearer ${session.get() ?? ''}` }, cache: 'no-store' })
-  if (!response.ok) throw new Error(`history: status ${response.status}`)
-  return (await response.json()) as LastPage
+export async function lastPage(live: Live<App>, name: `chat/${string}`, last: number, before?: string): Promise<LastPage> {
+  const { entries, cursor, earlier = false } = await live.topic(name).history({ last, ...(before && { before }) })
+  return { entries, cursor, earlier }
 }
 
 /**
@@ -49,8 +68,3 @@ export async function lastPage(topic: string, last: number, before?: string): Pr
  * was there.
  */
 export const joined = (text: string, part: string): string => (text && part.length > text.length && part.startsWith(text) ? part : text + part)
-
-/** Asks that a stream stop. */
-export async function cancelStream(topic: string): Promise<void> {
-  await fetch(`/v1/streams/${topic}/cancel`, { method: 'POST', headers: { Authorization: `Bearer ${session.get() ?? ''}` } })
-}

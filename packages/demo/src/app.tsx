@@ -3,7 +3,7 @@
 
 import { useCallback, useEffect, useMemo, useRef, useState } from 'react'
 import { AssistantSheet } from './assistant/assistant'
-import { useWho } from './adapter'
+import { type Member, useWho } from './adapter'
 import { api, type Me } from './api'
 import { type ShownToast, Toasts } from './bell/bell'
 import { Board } from './board/board'
@@ -72,12 +72,12 @@ function Workboard({ boards }: { boards: readonly BoardThing[] }) {
   }, [live])
 
   const { store, board, tasks, error, reload } = useBoard(boardId, me, toast, nameOf)
-  const members = useWho(`chat/${boardId}`, { name: me.name, by: me.id, task: route.task })
-  const here = useMemo(() => [...new Set([me.id, ...members.map((member) => byOf(member))])].flatMap((id) => person(id) ?? []), [members, me.id, person])
+  const members = useWho<Here>(`chat/${boardId}`, { by: me.id, task: route.task })
+  const here = useMemo(() => [...new Set([me.id, ...members.map(byOf)])].flatMap((id) => person(id) ?? []), [members, me.id, person])
   const viewers = useMemo(() => {
     const found = new Map<number, Person[]>()
     for (const member of members) {
-      const task = (member.state as { task?: number } | null)?.task
+      const { task } = member.state
       const who = person(byOf(member))
       if (task && who && who.id !== me.id && !found.get(task)?.includes(who)) found.set(task, [...(found.get(task) ?? []), who])
     }
@@ -134,7 +134,10 @@ function Workboard({ boards }: { boards: readonly BoardThing[] }) {
   )
 }
 
-const byOf = ({ user, state }: { user: string | null; state: unknown }): string => user ?? (state as { by?: string } | null)?.by ?? ''
+/** What a window says of itself: whose it is, and the task that is open in it. */
+interface Here { by: string; task: number | null }
+
+const byOf = ({ user, state }: Member<Here>): string => user ?? state.by
 
 function BoardSkeleton({ error, reload }: { error: string | undefined; reload: () => void }) {
   if (error) return <div className="pane-note board-failed" role="alert"><p><b>The board could not be loaded.</b><br />{error}</p><button type="button" className="button" onClick={reload}>Try again</button></div>

@@ -2,10 +2,11 @@
 // reload in the middle, or a second window, has it whole.
 
 import { useCallback, useEffect, useRef, useState } from 'react'
-import { cancelStream, joined } from '../adapter'
+import { joined } from '../adapter'
 import { api, newKey } from '../api'
 import { useApp } from '../context'
 import { useHeard } from '../heard'
+import { useLive } from '../live'
 import { go } from '../route'
 import type { Conversation } from '../things'
 
@@ -61,6 +62,7 @@ export interface Assistant {
 
 export function useAssistant(board: string): Assistant {
   const { toast } = useApp()
+  const live = useLive()
   const [conversations, setConversations] = useState<Conversation[]>()
   const [error, setError] = useState<string>()
   const [isAsking, setAsking] = useState(false)
@@ -86,7 +88,7 @@ export function useAssistant(board: string): Assistant {
   const ended = useCallback((id: string, { text, state }: Answer) => setConversations((had) => had?.map((one) => (one.id === id ? { ...one, text, state } : one))), [])
   return {
     conversations, error, isAsking, ask, ended,
-    stop: ({ topic }) => void cancelStream(topic).catch(() => toast({ tone: 'error', text: 'It could not be stopped.' })),
+    stop: ({ topic }) => void live.topic(topic as `answers/${string}`).cancel().catch(() => toast({ tone: 'error', text: 'It could not be stopped.' })),
     reload: () => setTurn((turn) => turn + 1),
   }
 }

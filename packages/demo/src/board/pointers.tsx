@@ -25,8 +25,8 @@ export function Pointers({ board, scroller }: { board: string; scroller: RefObje
 
   useTopic(`pointers/${board}`, 'at', (data, meta) => {
     tally.heard(meta.topic, meta.id)
-    const member = memberOf(meta) ?? data.by
-    if (member === windowId || member === me.id) return
+    const member = meta.item ?? data.by
+    if (member === windowId) return
     const had = seen.current.get(member)
     if (data.on) seen.current.set(member, { by: data.by, to: data, at: Date.now(), x: had?.x ?? 0, y: had?.y ?? 0, isPlaced: had?.isPlaced ?? false })
     else seen.current.delete(member)
@@ -111,8 +111,6 @@ export function Pointers({ board, scroller }: { board: string; scroller: RefObje
     </div>
   )
 }
-
-const memberOf = (meta: object): string | undefined => (meta as { item?: string }).item
 
 function placeOf(event: PointerEvent): Omit<Pointing, 'by'> | undefined {
   const target = event.target as HTMLElement

@@ -1,23 +1,15 @@
 // The strip of figures over the board. It reads `stats/…`, of which the server keeps the newest value
 // of each item: a reader that begins has them all at once, and needs no request of its own.
 
-import { type CSSProperties, useEffect, useState } from 'react'
+import type { CSSProperties } from 'react'
+import { useValues } from '../adapter'
 import { useApp } from '../context'
-import { useHeard } from '../heard'
 import type { Board, Count } from '../things'
 import { Avatar } from '../ui/avatar'
 
-const keyOf = (count: Count): string => (count.kind === 'column' ? `column.${count.column}` : count.kind === 'person' ? `person.${count.person ?? '~nobody'}` : 'total')
-
 export function Stats({ board }: { board: Board }) {
   const { people, person } = useApp()
-  const [counts, setCounts] = useState<ReadonlyMap<string, Count>>(new Map())
-  useEffect(() => setCounts(new Map()), [board.id])
-  useHeard(`stats/${board.id}`, (data, { event }) => {
-    if (event !== 'count') return
-    const count = data as Count
-    setCounts((had) => new Map(had).set(keyOf(count), count))
-  }, { after: 'start' })
+  const counts = useValues<Count>(`stats/${board.id}`)
 
   const total = counts.get('total')
   if (total?.kind !== 'total') return <div className="stats" aria-busy="true"><span className="skeleton line" /></div>

@@ -62,7 +62,7 @@ export function useChat(board: string, onCame: (said: Said) => void): Chat {
     if (shownFor.current !== name) act({ do: 'empty' })
     shownFor.current = name
     setError(undefined)
-    lastPage(name, PAGE).then(
+    lastPage(live, name, PAGE).then(
       (page) => {
         if (isOver) return
         act({ do: 'anew', page: pageOf(page) })
@@ -71,7 +71,7 @@ export function useChat(board: string, onCame: (said: Said) => void): Chat {
       (thrown: unknown) => !isOver && setError(thrown instanceof Error ? thrown.message : String(thrown)),
     )
     return () => void (isOver = true)
-  }, [name, turn])
+  }, [live, name, turn])
 
   const isOurs = place?.name === name
   const reload = useCallback(() => setTurn((turn) => turn + 1), [])
@@ -85,7 +85,7 @@ export function useChat(board: string, onCame: (said: Said) => void): Chat {
   const fetchEarlier = (): void => {
     if (!isOurs || !place.first || isFetching) return
     setFetching(true)
-    lastPage(name, PAGE, place.first).then(
+    lastPage(live, name, PAGE, place.first).then(
       (page) => {
         act({ do: 'earlier', page: pageOf(page) })
         setPlace({ ...place, first: page.entries[0]?.id ?? place.first, earlier: page.earlier && page.entries.length > 0 })

@@ -18,14 +18,19 @@ import { look, theme } from './look'
 export interface NotesState { isOpen: boolean; isSynced: boolean; writers: Person['id'][]; unsent: number }
 export interface Notes { attach(host: HTMLElement): void; detach(): void; close(): void }
 
-interface Given { board: string; me: Person; token: () => string; tap: Tap; onState(state: NotesState): void }
+interface Given { board: string; me: Person; /** Access for one connection, that may stand in an address. */ ticket: () => Promise<string>; tap: Tap; onState(state: NotesState): void }
 
-export function openNotes({ board, me, token, tap, onState }: Given): Notes {
+export function openNotes({ board, me, ticket, tap, onState }: Given): Notes {
   const doc = new Y.Doc()
   const text = doc.getText('notes')
-  const params: Record<string, string> = { token: token() }
+  // The provider reads them each time it connects. A ticket is good for one connection.
+  const params: Record<string, string> = {}
+  const renew = (): Promise<void> => ticket().then((fresh) => void (params.ticket = fresh), () => void delete params.ticket)
   // The socket of the tap carries the window's id and takes the way of the other connections.
-  const provider = new WebsocketProvider(`${location.origin.replace(/^http/, 'ws')}/v1/docs`, `docs/${board}`, doc, { params, WebSocketPolyfill: tap.env.WebSocket as typeof WebSocket, disableBc: true })
+  const provider = new WebsocketProvider(`${location.origin.replace(/^http/, 'ws')}/v1/docs`, `docs/${board}`, doc, { params, WebSocketPolyfill: tap.env.WebSocket as typeof WebSocket, disableBc: true, connect: false })
+  let isOver = false
+  void renew().then(() => isOver || provider.connect())
+  provider.on('connection-close', () => void renew())
   const { awareness } = provider
   awareness.setLocalStateField('user', { id: me.id, name: me.name.split(' ')[0], color: me.color })
 
@@ -38,10 +43,7 @@ export function openNotes({ board, me, token, tap, onState }: Given): Notes {
     if (origin !== provider && !provider.wsconnected) unsent++
     told()
   })
-  provider.on('status', () => {
-    params.token = token()
-    told()
-  })
+  provider.on('status', told)
   provider.on('sync', (isSynced: boolean) => {
     if (isSynced) unsent = 0
     told()
@@ -69,6 +71,7 @@ export function openNotes({ board, me, token, tap, onState }: Given): Notes {
     attach,
     detach,
     close: () => {
+      isOver = true
       detach()
       unwatch()
       provider.destroy()

@@ -6,6 +6,13 @@ import { Avatar } from '../ui/avatar'
 import { session } from '../window'
 import type { NotesState } from './editor'
 
+/** Asked of Tidewire, which knows who this window is. */
+const ticket = async (): Promise<string> => {
+  const response = await fetch('/v1/tickets', { method: 'POST', headers: { Authorization: `Bearer ${session.get() ?? ''}` }, cache: 'no-store' })
+  if (!response.ok) throw new Error(`no ticket: ${response.status}`)
+  return ((await response.json()) as { ticket: string }).ticket
+}
+
 const UNKNOWN: NotesState = { isOpen: false, isSynced: false, writers: [], unsent: 0 }
 
 export function Notes({ board, onState }: { board: string; onState?: (state: NotesState) => void }) {
@@ -26,7 +33,7 @@ export function Notes({ board, onState }: { board: string; onState?: (state: Not
     import('./editor').then(({ openNotes }) => {
       if (isOver) return
       const notes = openNotes({
-        board, me, tap, token: () => session.get() ?? '',
+        board, me, tap, ticket,
         onState: (next) => {
           setState(next)
           newest.current?.(next)

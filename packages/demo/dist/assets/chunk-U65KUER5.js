@@ -1,1 +1,0 @@
-var i=t=>t.slice(t.indexOf(".")+1);function s(t,n){let[e,r]=[i(t),i(n)];return e.length===r.length?e>r:e.length>r.length}var o=t=>t.includes(".")?t:void 0;function f(t,n){return t===n||t==="now"||n==="start"?!1:t==="start"||n==="now"||s(n,t)}export{s as a,o as b,f as c};
