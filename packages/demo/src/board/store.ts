@@ -19,7 +19,8 @@ export class BoardStore {
   readonly #listeners = new Set<() => void>()
   /** Who changed which task last, while this window looked on. */
   readonly touched = new Map<number, { by: string; at: number }>()
-  onConflict: (conflict: Conflict) => void = () => undefined
+  /** True where it is asked about on the spot. */
+  onConflict: (conflict: Conflict) => boolean = () => false
 
   constructor(readonly board: string, readonly me: string, readonly tell: (told: Told) => void, readonly nameOf: (id: string) => string) {}
 
@@ -67,7 +68,7 @@ export class BoardStore {
         // Different fields: both can have what they want.
         if (!fields.length && !isAgain) return send(theirs.version, true)
         this.#set(ended(this.#state, key))
-        this.onConflict({ theirs, patch, fields })
+        if (this.onConflict({ theirs, patch, fields })) return
         this.tell({ text: `${this.nameOf(theirs.updated_by)} changed “${theirs.title}” at the same time. Yours was not saved.`, tone: 'info' })
       }
     }

@@ -19,8 +19,12 @@ interface Props { store: BoardStore; board: Board; task: Task | undefined; id: n
 export function TaskDialog({ store, board, task, id, isLoaded, onClose }: Props) {
   const [conflict, setConflict] = useState<Conflict>()
   useEffect(() => {
-    store.onConflict = (told) => told.theirs.id === id && setConflict(told)
-    return () => void (store.onConflict = () => undefined)
+    store.onConflict = (told) => {
+      if (told.theirs.id !== id) return false
+      setConflict(told)
+      return true
+    }
+    return () => void (store.onConflict = () => false)
   }, [store, id])
   if (!task) {
     return <Dialog label="Task" className="task" onClose={onClose}><div className="task-gone"><p>{isLoaded ? 'This task is gone: somebody deleted it.' : 'Loading…'}</p></div></Dialog>
