@@ -69,7 +69,7 @@ fn peer(person: String) -> Peer {
     let patterns =
         |texts: &[&str]| texts.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
     let grant = Grant { subscribe: patterns(&SUBSCRIBE), publish: patterns(&PUBLISH) };
-    Peer { subject: Some(person), expires_at_ms: None, grant }
+    Peer { subject: Some(person), grant, ..Peer::anybody() }
 }
 
 #[cfg(test)]

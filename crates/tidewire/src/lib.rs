@@ -34,6 +34,9 @@
 //! |---|---|
 //! | [`config`] | a TOML file as written → settings as meant, every problem at once |
 //! | [`token`] | the standard gate: signed tokens and API keys |
+//! | `access` | who may: the app that decides, and what was taken back |
+//! | `webhook` | telling an app what happens: a cursor that walks the log |
+//! | `outbound` | requests that this server makes |
 //! | `routes` | the one table of paths |
 //! | `sse` `socket` `events` `publish` `presence` `manifest` `ticket` | the doors |
 //! | `canary` `path` | what a client needs to find out that its network holds streams back |
@@ -49,6 +52,7 @@
 //!
 //! Doors call the core; the core never calls a door.
 
+mod access;
 mod activity;
 mod answer;
 mod app;
@@ -63,6 +67,7 @@ mod handover;
 mod io;
 mod manifest;
 mod metrics;
+mod outbound;
 mod page;
 mod path;
 mod places;
@@ -79,6 +84,7 @@ mod ticket;
 mod tidewire;
 mod tls;
 pub mod token;
+mod webhook;
 mod wire;
 
 pub use config::Settings;

@@ -11,6 +11,7 @@ use http::{Method, StatusCode};
 use tidewire_proto::Code;
 
 use crate::{
+    access,
     answer::{Refused, json_response},
     app::App,
     canary, cors, events, manifest, metrics, page, path, presence, publish, socket, sse,
@@ -27,6 +28,7 @@ pub(crate) fn doors(app: App) -> Router {
         .route("/presence", post(presence::announce))
         .route("/presence/{*topic}", get(presence::members))
         .route("/tickets", post(publish::ticket))
+        .route("/revoke", post(access::revoke))
         .route("/plan", get(manifest::plan))
         .route("/canary", get(canary::canary))
         .route("/path", post(path::verdict))
