@@ -50,11 +50,14 @@ const VIEWS: { view: View; label: string; icon: IconName }[] = [
   { view: 'board', label: 'Board', icon: 'board' }, { view: 'chat', label: 'Chat', icon: 'chat' }, { view: 'notes', label: 'Notes', icon: 'notes' }, { view: 'assistant', label: 'Assistant', icon: 'spark' }, { view: 'hood', label: 'Hood', icon: 'gauge' },
 ]
 
+/** Where one begins: the fuller of the seeded boards. */
+const FIRST = 'launch'
+
 function Workboard({ boards }: { boards: readonly BoardThing[] }) {
   const { me, person, toast, nameOf, log, canHurt } = useApp()
   const live = useLive()
   const route = useRoute()
-  const boardId = (boards.find(({ id }) => id === route.board) ?? boards[0]!).id
+  const boardId = (boards.find(({ id }) => id === route.board) ?? boards.find(({ id }) => id === FIRST) ?? boards[0]!).id
   const isNarrow = useMedia('(max-width: 719px)')
   const isMiddling = useMedia('(max-width: 1179px)')
   const [filter, setFilter] = useState('')
@@ -141,7 +144,7 @@ const byOf = ({ user, state }: Member<Here>): string => user ?? state.by
 
 function BoardSkeleton({ error, reload }: { error: string | undefined; reload: () => void }) {
   if (error) return <div className="pane-note board-failed" role="alert"><p><b>The board could not be loaded.</b><br />{error}</p><button type="button" className="button" onClick={reload}>Try again</button></div>
-  return <div className="board" aria-busy="true" aria-label="Loading the board">{[4, 3, 2, 3].map((cards, n) => <div key={n} className="column"><span className="skeleton line" />{Array.from({ length: cards }, (_, m) => <span key={m} className="skeleton card-shape" />)}</div>)}</div>
+  return <><div className="stats"><span className="skeleton line" /></div><div className="board" aria-busy="true" role="status" aria-label="Loading the board">{[4, 3, 2, 3].map((cards, n) => <div key={n} className="column"><span className="skeleton line" />{Array.from({ length: cards }, (_, m) => <span key={m} className="skeleton card-shape" />)}</div>)}</div></>
 }
 
 function useMedia(query: string): boolean {

@@ -111,7 +111,7 @@ function landingAt({ x, y }: { x: number; y: number }, id: number): Landing | un
 function scrollAtEdge(scroller: HTMLElement | null, { x, y }: { x: number; y: number }): void {
   if (!scroller) return
   const { left, right, top, bottom } = scroller.getBoundingClientRect()
-  const speed = (near: number): number => (near < EDGE_PX ? Math.ceil((EDGE_PX - near) / 5) : 0)
+  const speed = (near: number): number => (near < EDGE_PX ? Math.ceil((EDGE_PX - near) / 9) : 0)
   scroller.scrollBy(speed(right - x) - speed(x - left), 0)
   const list = document.elementsFromPoint(x, y).map((one) => one.closest<HTMLElement>('.column-cards')).find(Boolean)
   list?.scrollBy(0, speed(bottom - y) - speed(y - top - 40))
