@@ -18,6 +18,8 @@ export type Off = () => void
 export interface Meta {
   readonly topic: string
   readonly event: string
+  /** Which thing this is about, or the newest value of; of a text, which it belongs to. */
+  readonly item?: string
   /** Its place in the log, to go on after; missing for an entry that nobody keeps. */
   readonly id?: string
 }

@@ -6,6 +6,7 @@ export interface Frame {
   data: string
   id?: string
   topic?: string
+  item?: string
   encoding?: string
   retry?: number
 }
@@ -21,10 +22,11 @@ export function parser(hear: (frame: Frame) => void, most: number): (text: strin
   const line = (text: string): void => {
     if (!text) {
       if (data.length) {
-        const { event, id, topic, encoding, retry } = fields
+        const { event, id, topic, item, encoding, retry } = fields
         const frame: Frame = { event: event || 'message', data: data.join('\n') }
         if (id) frame.id = id
         if (topic) frame.topic = topic
+        if (item) frame.item = item
         if (encoding) frame.encoding = encoding
         if (retry && /^\d+$/.test(retry)) frame.retry = +retry
         hear(frame)

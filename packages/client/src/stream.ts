@@ -103,13 +103,13 @@ export class Stream extends Carrier {
     }
   }
 
-  #hear({ event, data, id, topic, encoding, retry }: Frame, flow: Flow, count: number): void {
+  #hear({ event, data, id, topic, item, encoding, retry }: Frame, flow: Flow, count: number): void {
     if (retry !== undefined) this.told = { ms: retry }
     const kind = event.replace(/^tidewire\./, '')
     if (!this.isOpen && !/^(hello|bye)$/.test(kind)) throw new Loss('foreign', 'an event came before the greeting')
     if (kind === event) {
       this.heard(true)
-      return flow.entry(entryOf({ topic, event, id, encoding, data: encoding ? data : JSON.parse(data) }))
+      return flow.entry(entryOf({ topic, event, item, id, encoding, data: encoding ? data : JSON.parse(data) }))
     }
     const said = JSON.parse(data)
     if (kind === 'hello') {
