@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use tidewire_proto::{
-    After, Code, Continuity, Cursor, Message, Sequence, Stored, Topic, WireError,
-};
+use tidewire_proto::{After, Code, Continuity, Cursor, Message, Stored, Topic, WireError};
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -115,6 +113,11 @@ pub enum SubscribeError {
         "feature `{0}` keeps nothing, so it has no past to read: subscribe by SSE or WebSocket"
     )]
     NoHistory(String),
+    /// Entries before a place were asked for that is none of this log.
+    #[error(
+        "`before` is no place of this log, or one that it has lost: ask without it, for the newest"
+    )]
+    NoPlace,
     /// The past could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -224,11 +227,17 @@ impl Hub {
     pub async fn history_back(
         &self,
         filter: &Filter,
-        before: Option<Sequence>,
+        before: Option<Cursor>,
         limit: usize,
     ) -> Result<HistoryPage, SubscribeError> {
         self.check_history(filter)?;
         let (lane, limits) = (&self.inner.kept, &self.inner.limits);
+        let Bounds { lineage, newest, .. } = lane.log.bounds();
+        let is_ours = |before: &Cursor| lineage.check(*before, newest).is_ok();
+        if before.as_ref().is_some_and(|before| !is_ours(before)) {
+            return Err(SubscribeError::NoPlace);
+        }
+        let before = before.map(|before| before.sequence);
         let limit = PageLimit {
             entries: limit.clamp(1, limits.page_entries_max),
             bytes: limits.page_bytes_max,
@@ -363,6 +372,7 @@ impl From<SubscribeError> for WireError {
         let code = match &error {
             SubscribeError::UnknownFeature(_) => Code::UnknownFeature,
             SubscribeError::NoHistory(_) => Code::NoHistory,
+            SubscribeError::NoPlace => Code::BadCursor,
             SubscribeError::Read(_) => Code::Internal,
         };
         Self::new(code, error.to_string())

@@ -187,7 +187,7 @@ impl Session {
     pub async fn history_back(
         &self,
         filter: &Filter,
-        before: Option<Sequence>,
+        before: Option<Cursor>,
         limit: usize,
     ) -> Result<HistoryPage, WireError> {
         self.may_read(filter).await?;
@@ -199,6 +199,12 @@ impl Session {
             self.gate.may(&self.peer, Action::Subscribe, topic).await.map_err(WireError::from)?;
         }
         Ok(())
+    }
+
+    /// Where a reader begins who names no place: see [`Hub::fresh`].
+    #[must_use]
+    pub fn fresh(&self, filter: &Filter) -> After {
+        self.hub.fresh(filter)
     }
 
     /// What publishes in this peer's name.

@@ -14,7 +14,7 @@ use crate::{
     cursor::{Cursor, Gap},
     message::{Data, Entry, EventType, Item, Key, Message},
     stored::Stored,
-    topic::Topic,
+    topic::{PRESENCE, Topic},
 };
 
 /// Appends `"key":"value"`'s value: a JSON string.
@@ -252,6 +252,19 @@ pub fn message_of(
 /// `bad_topic`, with the rule that it breaks.
 pub fn topic_of(text: &str) -> Result<Topic, WireError> {
     Topic::parse(text).map_err(|error| WireError::new(Code::BadTopic, error.to_string()))
+}
+
+/// A topic that a peer wants to read, from text.
+///
+/// # Errors
+/// `bad_topic`, also for one of the server's own: of those, only where members come and go may be read.
+pub fn read_topic_of(text: &str) -> Result<Topic, WireError> {
+    let topic = topic_of(text)?;
+    if topic.is_reserved() && topic.about(PRESENCE).is_none() {
+        let message = format!("`{topic}` is the server's own: nobody else reads it");
+        return Err(WireError::new(Code::BadTopic, message));
+    }
+    Ok(topic)
 }
 
 fn data_of(raw: &str, encoding: Option<&str>) -> Result<Data, WireError> {

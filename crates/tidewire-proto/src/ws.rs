@@ -34,8 +34,8 @@ pub enum Command {
     Subscribe {
         /// Which.
         topic: Topic,
-        /// From where.
-        after: After,
+        /// From where, if it says so.
+        after: Option<After>,
     },
     /// Stop reading a topic.
     Unsubscribe {
@@ -138,7 +138,7 @@ fn command_of(parts: CommandText<'_>, binary: Option<Bytes>) -> Result<Command, 
         return Err(WireError::new(Code::BadRequest, "a binary message can only `publish`"));
     }
     let topic = || match &parts.topic {
-        Some(topic) => json::topic_of(topic),
+        Some(topic) => json::read_topic_of(topic),
         None => Err(WireError::new(Code::BadRequest, "the command needs a `topic`")),
     };
     match verb {
@@ -146,7 +146,7 @@ fn command_of(parts: CommandText<'_>, binary: Option<Bytes>) -> Result<Command, 
             let after = parts.after.as_deref().map(After::parse).transpose();
             let after =
                 after.map_err(|error| WireError::new(Code::BadCursor, error.to_string()))?;
-            Ok(Command::Subscribe { topic: topic()?, after: after.unwrap_or(After::Now) })
+            Ok(Command::Subscribe { topic: topic()?, after })
         }
         "unsubscribe" => Ok(Command::Unsubscribe { topic: topic()? }),
         "publish" => {
@@ -332,7 +332,7 @@ mod tests {
         assert_eq!(request.reference, "1");
         let after = After::Cursor(Cursor::parse("k3f9.12").unwrap());
         let topic = Topic::parse("chat/general").unwrap();
-        assert_eq!(request.command, Command::Subscribe { topic, after });
+        assert_eq!(request.command, Command::Subscribe { topic, after: Some(after) });
         let request =
             parse_text(r#"{"do":"publish","ref":"a","topic":"t","data":{"x": 1}}"#).unwrap();
         assert_eq!(request.reference, "\"a\"");

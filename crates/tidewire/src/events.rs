@@ -1,4 +1,5 @@
-//! The door for pages: `GET {prefix}/events?topic=…&after=CURSOR[&limit=][&wait=]`.
+//! The door for pages: `GET {prefix}/events?topic=…&after=CURSOR[&limit=][&wait=]`, and from the back
+//! `GET {prefix}/events?topic=…&last=N[&before=CURSOR]`.
 //!
 //! Without `wait`, a page of history. With it, the long-poll rung: the answer waits until there is
 //! something to tell. Both are the same read; waiting only decides when.
@@ -31,8 +32,12 @@ pub(crate) async fn events(
     let told = app.plan().number;
     let peer = app.admit(&headers, query.ticket.as_deref()).await?;
     let mut session = app.hub.session(Arc::clone(&app.gate), peer);
+    if let Some(last) = query.last {
+        let page = session.history_back(&query.filter, query.before, last).await?;
+        return Ok(json_response(StatusCode::OK, body(&page, &app.plan().tag, true)));
+    }
     // Who waits wants what comes; who does not wants what was.
-    let fresh = if query.wait.is_some() { After::Now } else { After::Start };
+    let fresh = if query.wait.is_some() { app.hub.fresh(&query.filter) } else { After::Start };
     let after = query.after.unwrap_or(fresh);
     let mut page = session.history(&query.filter, after, query.limit).await?;
     if let Some(wait) = query.wait.filter(|_| is_quiet(&page)) {
@@ -47,7 +52,7 @@ pub(crate) async fn events(
             }
         }
     }
-    Ok(json_response(StatusCode::OK, body(&page, &app.plan().tag)))
+    Ok(json_response(StatusCode::OK, body(&page, &app.plan().tag, false)))
 }
 
 fn is_quiet(page: &HistoryPage) -> bool {
@@ -86,7 +91,7 @@ async fn has_news(
     }
 }
 
-fn body(page: &HistoryPage, plan: &str) -> String {
+fn body(page: &HistoryPage, plan: &str, is_back: bool) -> String {
     let mut out = String::from("{\"entries\":[");
     for (index, framed) in page.entries.iter().enumerate() {
         if index > 0 {
@@ -95,6 +100,9 @@ fn body(page: &HistoryPage, plan: &str) -> String {
         json::push_entry(&mut out, framed.entry(), framed.id());
     }
     out.push_str(&format!("],\"cursor\":\"{}\",\"more\":{},", page.cursor, page.more));
+    if is_back {
+        out.push_str(&format!("\"earlier\":{},", page.earlier));
+    }
     out.push_str(&format!("\"plan\":\"{plan}\","));
     json::push_continuity(&mut out, &page.continuity);
     out.push('}');

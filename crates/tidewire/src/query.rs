@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use http::HeaderMap;
 use tidewire_core::{Filter, Limits};
-use tidewire_proto::{After, Code, WireError, json::topic_of};
+use tidewire_proto::{After, Code, Cursor, WireError, json::read_topic_of};
 
 /// A reader's query, checked. Unknown parameters are passed over: caches and proxies add some.
 #[derive(Debug)]
@@ -12,6 +12,9 @@ pub(crate) struct Query {
     pub(crate) filter: Filter,
     pub(crate) after: Option<After>,
     pub(crate) limit: usize,
+    /// So many from the back.
+    pub(crate) last: Option<usize>,
+    pub(crate) before: Option<Cursor>,
     pub(crate) wait: Option<Duration>,
     pub(crate) ticket: Option<String>,
     // What only an event stream is asked for, and looked at there.
@@ -36,14 +39,16 @@ impl Query {
         let (mut topics, mut after, mut ticket) = (Vec::new(), None, None);
         let (mut limit, mut wait) = (LIMIT_DEFAULT.min(limits.page_entries_max), None);
         let (mut connection, mut beats) = (None, None);
+        let (mut last, mut before) = (None, None);
+        let most = limits.page_entries_max as u64;
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match &*name {
-                "topic" => topics.push(topic_of(&value)?),
+                "topic" => topics.push(read_topic_of(&value)?),
                 "after" => after = Some(cursor(&value)?),
                 "ticket" => ticket = Some(value.into_owned()),
-                "limit" => {
-                    limit = number("limit", &value, 1, limits.page_entries_max as u64)? as usize;
-                }
+                "limit" => limit = number("limit", &value, 1, most)? as usize,
+                "last" => last = Some(number("last", &value, 1, most)? as usize),
+                "before" => before = Some(place(&value)?),
                 "wait" => {
                     let seconds = number("wait", &value, 0, limits.wait_max.as_secs())?;
                     wait = Some(Duration::from_secs(seconds));
@@ -56,16 +61,19 @@ impl Query {
         if let Some(last) = headers.get("last-event-id").filter(|last| !last.is_empty()) {
             after = Some(cursor(&String::from_utf8_lossy(last.as_bytes()))?);
         }
-        let most = limits.topics_per_stream_max;
-        if topics.len() > most {
-            let message =
-                format!("one stream has at most {most} topics, this one asks for {}", topics.len());
+        let most_topics = limits.topics_per_stream_max;
+        if topics.len() > most_topics {
+            let message = format!(
+                "one stream has at most {most_topics} topics, this one asks for {}",
+                topics.len()
+            );
             return Err(WireError::new(Code::TooManyTopics, message));
         }
         let filter = Filter::new(topics).ok_or_else(|| {
             WireError::new(Code::BadRequest, "name at least one topic: `?topic=chat/general`")
         })?;
-        Ok(Self { filter, after, limit, wait, ticket, connection, beats })
+        check_back(last, before, after, wait)?;
+        Ok(Self { filter, after, limit, last, before, wait, ticket, connection, beats })
     }
 
     /// The name that the client gives its event stream, if it does.
@@ -91,6 +99,33 @@ impl Query {
                 let message = "`beats` is `early`, or left out";
                 Err(WireError::new(Code::BadRequest, message))
             }
+        }
+    }
+}
+
+/// A page from the back is not one from the front.
+fn check_back(
+    last: Option<usize>,
+    before: Option<Cursor>,
+    after: Option<After>,
+    wait: Option<Duration>,
+) -> Result<(), WireError> {
+    let message = match (last, before) {
+        (Some(_), _) if after.is_some() || wait.is_some() => {
+            "`last` reads from the back: leave `after` and `wait` out"
+        }
+        (None, Some(_)) => "`before` says where `last` begins: say how many with `last`",
+        _ => return Ok(()),
+    };
+    Err(WireError::new(Code::BadRequest, message))
+}
+
+fn place(text: &str) -> Result<Cursor, WireError> {
+    match cursor(text)? {
+        After::Cursor(cursor) => Ok(cursor),
+        After::Now | After::Start => {
+            let message = "`before` is a cursor: the `id` of an entry";
+            Err(WireError::new(Code::BadCursor, message))
         }
     }
 }
@@ -127,6 +162,14 @@ mod tests {
             ("topic=a&after=5", Code::BadCursor),
             ("topic=a&limit=0", Code::BadRequest),
             ("topic=a&limit=1001", Code::BadRequest),
+            ("topic=a&last=0", Code::BadRequest),
+            ("topic=a&last=1001", Code::BadRequest),
+            ("topic=a&before=k3f9.1", Code::BadRequest),
+            ("topic=a&last=5&before=now", Code::BadCursor),
+            ("topic=a&last=5&after=k3f9.1", Code::BadRequest),
+            ("topic=a&last=5&wait=1", Code::BadRequest),
+            ("topic=a/~base", Code::BadTopic),
+            ("topic=~tidewire/x", Code::BadTopic),
             ("topic=a&wait=61", Code::BadRequest),
             ("topic=a&wait=-1", Code::BadRequest),
         ] {

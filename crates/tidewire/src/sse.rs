@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use http::{HeaderMap, HeaderValue, Method, Version, header};
 use tidewire_core::{Begun, Session};
-use tidewire_proto::{After, Continuity, Next, WireError, plan::Transport, sse};
+use tidewire_proto::{Continuity, Next, WireError, plan::Transport, sse};
 use tokio::{io::AsyncWriteExt, sync::mpsc, time::timeout};
 
 use crate::{
@@ -96,7 +96,8 @@ async fn begin(
 ) -> Result<Open, WireError> {
     let peer = app.admit(headers, query.ticket.as_deref()).await?;
     let mut session = app.hub.session(Arc::clone(&app.gate), peer);
-    let begun = session.subscribe(&query.filter, query.after.unwrap_or(After::Now)).await?;
+    let after = query.after.unwrap_or_else(|| app.hub.fresh(&query.filter));
+    let begun = session.subscribe(&query.filter, after).await?;
     let kept = begun.iter().find(|begun| begun.at.is_some());
     let nothing_kept = Begun { continuity: Continuity::New, at: None };
     let Begun { continuity, at } = *kept.unwrap_or(&nothing_kept);

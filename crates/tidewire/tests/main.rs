@@ -18,6 +18,7 @@ mod metrics;
 mod no_loss;
 mod order;
 mod origins;
+mod past;
 mod path;
 mod reload;
 mod slow_reader;

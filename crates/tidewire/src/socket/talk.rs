@@ -143,14 +143,16 @@ async fn subscribe(
     session: &mut Session,
     limits: &Limits,
     topic: Topic,
-    after: After,
+    after: Option<After>,
 ) -> Result<String, WireError> {
     let most = limits.subscriptions_per_socket_max;
     if session.subscriptions().len() >= most {
         let message = format!("one socket has at most {most} subscriptions");
         return Err(WireError::new(Code::TooManyTopics, message));
     }
-    let begun = session.subscribe(&Filter::from(topic.clone()), after).await?;
+    let filter = Filter::from(topic.clone());
+    let after = after.unwrap_or_else(|| session.fresh(&filter));
+    let begun = session.subscribe(&filter, after).await?;
     let begun = begun.first();
     let continuity = begun.map_or(Continuity::New, |begun| begun.continuity);
     Ok(ws::subscribed(&topic, &continuity, begun.and_then(|begun| begun.at)))

@@ -82,6 +82,15 @@ impl Stream {
         }
     }
 
+    /// The data of the next entries as they came.
+    pub(crate) async fn data_as_text(&mut self, count: usize) -> Vec<String> {
+        let mut said = Vec::with_capacity(count);
+        while said.len() < count {
+            said.push(self.entry().await.data);
+        }
+        said
+    }
+
     /// The data of the next `count` entries.
     pub(crate) async fn data(&mut self, count: usize) -> Vec<Value> {
         let mut all = Vec::new();
