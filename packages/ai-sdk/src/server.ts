@@ -79,6 +79,7 @@ async function write(publisher: Publisher, target: Target, topic: string, stream
   } catch (error) {
     if (ending) return { ended: ending, id: publisher.id }
     model.abort()
+    await publisher.flush().catch(() => undefined)
     // If it is the server that is lost, this fails too, and there is nobody to tell.
     await post(target, '/publish', [{ topic, event: 'fail', data: { message: onError(error) }, key: crypto.randomUUID() }]).catch(() => undefined)
     return { ended: 'fail', id: publisher.id, error }
