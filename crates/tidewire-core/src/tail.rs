@@ -358,7 +358,9 @@ mod tests {
             }
             assert_eq!(taken(&tail, 10, 15), Ok(expected), "{replaces:?}");
             assert_eq!(taken(&tail, 14, 15), Ok(vec![15]));
-            assert_eq!(tail.lock().bytes, 10 * tail.lock().frames.len());
+            let state = tail.lock();
+            assert_eq!(state.bytes, 10 * state.frames.len());
+            drop(state);
             // What was read below the floor is replaced by what is here, too.
             let below = [framed_of(4, Some("a")), framed_of(5, Some("c")), framed_of(6, None)];
             tail.lower_floor(Sequence(3), Sequence(11), &below);

@@ -121,7 +121,9 @@ impl Socket {
         let mut is_heard = matches!(end, End::Closed(_) | End::Bye(..));
         let finished = async {
             while let Some(answer) = self.answers.next().await {
-                is_heard = is_heard && self.line.send(wire::text(&answer)).await.is_ok();
+                let is_said = !answer.is_empty() && is_heard;
+                is_heard =
+                    is_heard && (!is_said || self.line.send(wire::text(&answer)).await.is_ok());
             }
         };
         if timeout(limit, finished).await.is_err() {
@@ -144,6 +146,7 @@ impl Socket {
                         self.hear(event).await?;
                     }
                 }
+                Happened::Answered(answer) if answer.is_empty() => {}
                 Happened::Answered(answer) => self.line.send(wire::text(&answer)).await?,
                 Happened::News(news) => self.tell(news).await?,
                 Happened::Reloaded => self.tell_plan().await?,
