@@ -7,6 +7,7 @@
 //! | [`cursor`] | places in a log, and the one rule of continuity |
 //! | [`stored`] | how safely an entry is kept |
 //! | [`plan`] | three answers → a transport and the reason |
+//! | [`parts`] | what a producer streams in, as parts |
 //! | [`path`] | what a server has written to a stream, for who wonders what has come through |
 //! | [`sse`] | entries and signals as event-stream bytes, and back |
 //! | [`ws`] | commands and deliveries as WebSocket messages, and back |
@@ -21,6 +22,7 @@ pub mod cursor;
 pub mod frame;
 pub mod json;
 pub mod message;
+pub mod parts;
 pub mod path;
 pub mod plan;
 pub mod sse;
