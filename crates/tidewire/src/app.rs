@@ -19,7 +19,8 @@ use tidewire_proto::{Code, Epoch, WireError, plan::Transport};
 use tokio::sync::watch;
 
 use crate::{
-    config::Origins, manifest::Plan, metrics::Metrics, path::Paths, ticket::Tickets, token::ApiKeys,
+    config::Origins, manifest::Plan, metrics::Metrics, path::Paths, streams::Lingering,
+    ticket::Tickets, token::ApiKeys,
 };
 
 /// A handle on what the doors share. Cheap to clone.
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) tickets: Tickets,
     pub(crate) metrics: Metrics,
     pub(crate) paths: Paths,
+    pub(crate) lingering: Lingering,
     pub(crate) leaving: watch::Sender<bool>,
     /// Sent anew by each reload, also when it is the same.
     pub(crate) plan: watch::Sender<Arc<Plan>>,
@@ -81,6 +83,7 @@ impl App {
             parts,
             metrics: Metrics::default(),
             paths: Paths::default(),
+            lingering: Lingering::default(),
             leaving: watch::Sender::new(false),
             plan: watch::Sender::new(Arc::new(plan)),
             retired: ArcSwap::default(),

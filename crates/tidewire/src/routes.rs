@@ -13,7 +13,7 @@ use tidewire_proto::Code;
 use crate::{
     answer::{Refused, json_response},
     app::App,
-    canary, cors, events, manifest, metrics, page, path, publish, socket, sse,
+    canary, cors, events, manifest, metrics, page, path, publish, socket, sse, streams,
 };
 
 /// The doors, under the prefix and nowhere else: what an app mounts beside its own paths.
@@ -23,6 +23,7 @@ pub(crate) fn doors(app: App) -> Router {
         .route("/socket", get(socket::socket))
         .route("/events", get(events::events))
         .route("/topics/{*topic}", post(publish::publish))
+        .route("/streams/{*topic}", post(streams::streams))
         .route("/publish", post(publish::publish_batch))
         .route("/tickets", post(publish::ticket))
         .route("/plan", get(manifest::plan))
@@ -71,7 +72,7 @@ async fn not_found(State(app): State<App>, OriginalUri(uri): OriginalUri) -> Ref
     let prefix = &app.prefix;
     let message = format!(
         "there is nothing at {:?}: the doors are {prefix}/sse, {prefix}/socket, {prefix}/events, \
-         {prefix}/topics/…, {prefix}/publish, {prefix}/tickets, {prefix}/plan, {prefix}/canary and \
+         {prefix}/topics/…, {prefix}/streams/…, {prefix}/publish, {prefix}/tickets, {prefix}/plan, {prefix}/canary and \
          {prefix}/path",
         uri.path()
     );

@@ -22,6 +22,7 @@ mod past;
 mod path;
 mod reload;
 mod slow_reader;
+mod streams;
 mod support;
 mod sweep;
 mod transport;
