@@ -11,6 +11,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
+use hyper::body::Frame;
 use tidewire_core::{OpenGate, Peer, Session, log::Filter};
 use tidewire_proto::{
     After, Code, Cursor, Data, Key, Message, Next, Topic, WireError,
@@ -24,8 +25,9 @@ use crate::{
     publish::discard,
 };
 
-/// What is read of a body before it is stored, beyond one frame of it.
+/// What is read of a body while something is being stored, beyond one frame of it.
 const TOGETHER_BYTES_MAX: usize = 64 * 1024;
+const TOGETHER_FRAMES_MAX: usize = 1_024;
 
 /// One request.
 pub(super) struct Producer {
@@ -109,54 +111,59 @@ impl Producer {
 
     /// Reads, and says how it ended.
     pub(super) async fn run(mut self, mut body: Body) -> Report {
+        let mut heard = self.hear(&mut body).await;
         let outcome = loop {
-            let heard = self.hear(&mut body).await;
-            match self.take(heard).await {
+            let (taken, meanwhile) = self.take_while_reading(heard, &mut body).await;
+            match taken {
                 Ok(None) => {}
                 Ok(Some(ended)) => break Ok(ended),
                 Err(stop) => break Err(self.stop(stop).await),
             }
+            heard = if meanwhile.is_empty() {
+                self.hear(&mut body).await
+            } else {
+                // Somebody who cancels need not wait for a pause.
+                ended(&mut self.watch).now_or_never().map_or(meanwhile, Heard::only)
+            };
         };
         discard(&self.app, body);
         Report { parts: self.parts, id: self.id, outcome }
     }
 
-    /// What comes next, with all that came with it.
+    /// Waits for what comes next.
     async fn hear(&mut self, body: &mut Body) -> Heard {
         let silence = self.app.hub.limits().producer_timeout;
         let mut leaving = self.app.leaving.subscribe();
-        let first = tokio::select! {
+        let mut heard = Heard::default();
+        tokio::select! {
             biased;
             ended = ended(&mut self.watch) => return Heard::only(ended),
-            frame = body.frame() => frame,
+            frame = body.frame() => heard.add(frame),
             () = access_ended(&self.app, &self.peer) => return Heard::lost(expired()),
             () = left(&mut leaving) => return Heard::lost(restarting()),
             () = sleep(silence) => {
                 let message = format!("no part came for {} s", silence.as_secs());
                 return Heard::lost(WireError::new(Code::Timeout, message));
             }
-        };
-        let (mut heard, mut bytes, mut frame) = (Heard::default(), 0, Some(first));
-        while let Some(came) = frame.take() {
-            match came {
-                None => heard.then = Some(Then::Over),
-                Some(Err(error)) => {
-                    let message = format!("the body broke off: {error}");
-                    heard.then =
-                        Some(Then::Stop(Stop::Lost(WireError::new(Code::BadRequest, message))));
-                }
-                Some(Ok(came)) => {
-                    if let Ok(data) = came.into_data() {
-                        bytes += data.len();
-                        heard.bytes.push(data);
-                    }
-                    if bytes < TOGETHER_BYTES_MAX {
-                        frame = body.frame().now_or_never();
-                    }
-                }
-            }
         }
         heard
+    }
+
+    /// Publishes what was heard, and hears what comes while that is being stored: it is stored together.
+    async fn take_while_reading(
+        &mut self,
+        heard: Heard,
+        body: &mut Body,
+    ) -> (Result<Option<Ended>, Stop>, Heard) {
+        let mut meanwhile = Heard::default();
+        let mut taken = std::pin::pin!(self.take(heard));
+        loop {
+            tokio::select! {
+                biased;
+                taken = &mut taken => return (taken, meanwhile),
+                frame = body.frame(), if meanwhile.has_room() => meanwhile.add(frame),
+            }
+        }
     }
 
     /// Publishes what was heard; says how the stream ended, if it did.
@@ -272,6 +279,28 @@ impl Producer {
 }
 
 impl Heard {
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.then.is_none()
+    }
+
+    fn has_room(&self) -> bool {
+        let bytes: usize = self.bytes.iter().map(Bytes::len).sum();
+        self.then.is_none() && bytes < TOGETHER_BYTES_MAX && self.bytes.len() < TOGETHER_FRAMES_MAX
+    }
+
+    fn add(&mut self, frame: Option<Result<Frame<Bytes>, axum::Error>>) {
+        match frame {
+            None => self.then = Some(Then::Over),
+            Some(Err(error)) => {
+                let message = format!("the body broke off: {error}");
+                let lost = Stop::Lost(WireError::new(Code::BadRequest, message));
+                self.then = Some(Then::Stop(lost));
+            }
+            // Trailers say nothing here.
+            Some(Ok(frame)) => self.bytes.extend(frame.into_data().ok()),
+        }
+    }
+
     fn only(then: Then) -> Self {
         Self { bytes: Vec::new(), then: Some(then) }
     }
