@@ -26,6 +26,8 @@ pub struct Feature {
     /// How safely a publish is kept before it is acknowledged. With [`History::None`] it is
     /// [`Stored::Memory`], whatever this says.
     pub stored: Stored,
+    /// Can clients say that they are in its topics?
+    pub presence: bool,
 }
 
 /// How much of a feature's past is kept.
@@ -81,7 +83,7 @@ impl Keep {
 }
 
 impl Default for Feature {
-    /// SSE; every entry kept for 7 days; answered after `fsync`.
+    /// SSE; every entry kept for 7 days; answered after `fsync`; no presence.
     fn default() -> Self {
         let age = Some(Duration::from_secs(7 * 24 * 3600));
         Self {
@@ -90,6 +92,7 @@ impl Default for Feature {
             history: History::Kept { age, bytes: None },
             keep: Keep::All,
             stored: Stored::Fsync,
+            presence: false,
         }
     }
 }

@@ -6,16 +6,19 @@
 
 use std::sync::Arc;
 
-use tidewire_proto::{After, Code, Continuity, Cursor, Message, Stored, Topic, WireError};
+use tidewire_proto::{
+    After, Code, Continuity, Cursor, Message, Stored, Topic, WireError, topic::PRESENCE,
+};
 use tokio::task::JoinHandle;
 
 use crate::{
     feature::{CurrentFeatures, Feature, Features, Keep},
     framed::Framed,
     gate::{Gate, Peer},
-    lane::Lane,
+    lane::{Lane, Turnover},
     limits::Limits,
     log::{AppendError, Bounds, Filter, Log, PageBack, PageLimit, ReadError, Receipt},
+    presence::Presence,
     session::{Publisher, Session},
     subscription::Subscription,
 };
@@ -31,13 +34,14 @@ struct Inner {
     passing: Arc<Lane>,
     features: CurrentFeatures,
     limits: Arc<Limits>,
-    followers: [JoinHandle<()>; 2],
+    presence: Arc<Presence>,
+    tasks: [JoinHandle<()>; 3],
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        for follower in &self.followers {
-            follower.abort();
+        for task in &self.tasks {
+            task.abort();
         }
     }
 }
@@ -102,6 +106,19 @@ pub enum PublishError {
     Append(#[from] AppendError),
 }
 
+/// Nobody can be in a topic.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PresenceError {
+    /// The app has no such feature.
+    #[error(transparent)]
+    UnknownFeature(#[from] UnknownFeature),
+    /// The feature has none.
+    #[error(
+        "feature `{0}` has no presence: add `presence = true` to `[feature.{0}]` in the config"
+    )]
+    NoPresence(String),
+}
+
 /// Why a subscription could not begin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubscribeError {
@@ -138,8 +155,13 @@ impl Hub {
         let lane =
             |log, kept| Arc::new(Lane::new(log, kept, features.clone(), Arc::clone(&limits)));
         let (kept, passing) = (lane(kept, true), lane(passing, false));
-        let followers = [&kept, &passing].map(|lane| tokio::spawn(Arc::clone(lane).follow()));
-        Self { inner: Arc::new(Inner { kept, passing, features, limits, followers }) }
+        let presence = Arc::new(Presence::new(Arc::clone(&passing), Arc::clone(&limits)));
+        let tasks = [
+            tokio::spawn(Arc::clone(&kept).follow()),
+            tokio::spawn(Arc::clone(&passing).follow()),
+            tokio::spawn(Arc::clone(&presence).keep()),
+        ];
+        Self { inner: Arc::new(Inner { kept, passing, features, limits, presence, tasks }) }
     }
 
     /// Publishes one message and answers when it is as safe as its feature asks.
@@ -255,7 +277,9 @@ impl Hub {
     #[must_use]
     pub fn fresh(&self, filter: &Filter) -> After {
         let features = self.inner.features.load();
-        let is_latest = |topic: &Topic| features.keep(topic) == Keep::Latest;
+        // Who comes and goes has no past, so it is the others that count.
+        let is_latest =
+            |topic: &Topic| features.keep(topic) == Keep::Latest || topic.about(PRESENCE).is_some();
         if filter.topics().iter().all(is_latest) { After::Start } else { After::Now }
     }
 
@@ -287,6 +311,58 @@ impl Hub {
         self.lane(is_kept).is_read(feature)
     }
 
+    /// The log that keeps, for who walks all of it: whoever reads some topics has a [`Session`].
+    #[must_use]
+    pub fn log(&self) -> &Arc<dyn Log> {
+        &self.inner.kept.log
+    }
+
+    /// Begins to note which topics get their first reader and lose their last, for
+    /// [`turnover`](Self::turnover); or ceases to.
+    pub fn note_turnover(&self, is_noted: bool) {
+        for lane in [&self.inner.kept, &self.inner.passing] {
+            lane.note_turnover(is_noted);
+        }
+    }
+
+    /// Waits until a topic got its first reader or lost its last. For one who waits at a time.
+    pub async fn turned(&self) {
+        tokio::select! {
+            () = self.inner.kept.turned() => {}
+            () = self.inner.passing.turned() => {}
+        }
+    }
+
+    /// What was noted since the last look.
+    #[must_use]
+    pub fn turnover(&self) -> Turnover {
+        let (kept, passing) = (self.inner.kept.turnover(), self.inner.passing.turnover());
+        let mut topics = kept.topics;
+        topics.extend(passing.topics);
+        let is_all = kept.is_all || passing.is_all;
+        if is_all {
+            topics = self.inner.kept.all_read();
+            topics.extend(self.inner.passing.all_read());
+        }
+        Turnover { topics, is_all }
+    }
+
+    /// Who is in which topic.
+    #[must_use]
+    pub fn presence(&self) -> &Presence {
+        &self.inner.presence
+    }
+
+    /// Can somebody be in this topic?
+    pub(crate) fn check_presence(&self, topic: &Topic) -> Result<(), PresenceError> {
+        let name = || topic.feature().to_owned();
+        match self.inner.features.load().of(topic) {
+            None => Err(UnknownFeature(name()).into()),
+            Some(feature) if feature.presence => Ok(()),
+            Some(_) => Err(PresenceError::NoPresence(name())),
+        }
+    }
+
     /// The bounds.
     #[must_use]
     pub fn limits(&self) -> &Limits {
@@ -304,7 +380,7 @@ impl Hub {
         if is_kept { &self.inner.kept } else { &self.inner.passing }
     }
 
-    /// Does the topic's feature keep anything?
+    /// Are the topic's entries kept? Those of presence never are.
     pub(crate) fn is_kept(&self, topic: &Topic) -> Result<bool, UnknownFeature> {
         is_kept(&self.inner.features.load(), topic)
     }
@@ -346,7 +422,8 @@ impl Hub {
 
 fn is_kept(features: &Features, topic: &Topic) -> Result<bool, UnknownFeature> {
     let unknown = || UnknownFeature(topic.feature().to_owned());
-    features.of(topic).map(Feature::is_kept).ok_or_else(unknown)
+    let is_kept = features.of(topic).map(Feature::is_kept).ok_or_else(unknown)?;
+    Ok(is_kept && topic.about(PRESENCE).is_none())
 }
 
 impl From<PublishError> for WireError {
@@ -362,6 +439,16 @@ impl From<PublishError> for WireError {
                 AppendError::Failed(_) => Code::LogFailed,
                 AppendError::Closed => Code::Restarting,
             },
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<PresenceError> for WireError {
+    fn from(error: PresenceError) -> Self {
+        let code = match &error {
+            PresenceError::UnknownFeature(_) => Code::UnknownFeature,
+            PresenceError::NoPresence(_) => Code::NoPresence,
         };
         Self::new(code, error.to_string())
     }

@@ -12,6 +12,7 @@
 //! | [`framed`] | an entry with its frames, encoded once and shared |
 //! | [`watch`] | how readers hear that there are news, without a wake-up for each |
 //! | [`subscription`] | a filter and a cursor that walks: past, present and fell-behind in one loop |
+//! | [`presence`] | who is in a topic: members, their leases, and the changes that readers hear |
 //! | [`session`] | one peer, its subscriptions, and what it may do |
 //! | [`feature`] | what a feature keeps and for how long |
 //! | [`gate`] | who is at the door, and may they read or publish here |
@@ -29,6 +30,7 @@ mod join;
 mod lane;
 pub mod limits;
 pub mod log;
+pub mod presence;
 pub mod session;
 pub mod subscription;
 pub mod tail;
@@ -37,13 +39,15 @@ pub mod watch;
 
 pub use feature::{CurrentFeatures, Feature, Features, History, Keep};
 pub use framed::Framed;
-pub use gate::{Action, Credential, Gate, Grant, OpenGate, Peer, Refusal};
+pub use gate::{Action, Connection, Credential, Gate, Grant, OpenGate, Peer, Proof, Refusal};
 pub use hub::{HistoryPage, Hub, PublishError, Published, SubscribeError};
+pub use lane::Turnover;
 pub use limits::Limits;
 pub use log::{
     AppendError, Batch, Bounds, Filter, Log, MemoryLog, Page, PageBack, PageLimit, ReadError,
     Receipt,
 };
+pub use presence::{Announced, Members, Presence, PresenceStats, Who};
 pub use session::{Begun, News, Publisher, Session, Step};
 pub use subscription::Subscription;
 pub use tail::Tail;

@@ -41,6 +41,19 @@ pub struct Limits {
     pub idempotency_keys_max: usize,
     /// Most lives a lineage remembers; a cursor older than all of them is answered `foreign`.
     pub lives_max: usize,
+    /// How long a member counts as present after it was heard. Longer shows the dead for longer;
+    /// shorter costs more renewals, three of which fit into it.
+    pub presence_lease: Duration,
+    /// How long a member is still present after its socket has gone, so that a reconnect is not seen.
+    pub presence_grace: Duration,
+    /// Largest state of a member: every reader of the topic gets it, and it is held in memory.
+    pub presence_state_bytes_max: usize,
+    /// Most topics that one member is in.
+    pub presence_topics_max: usize,
+    /// Most members of one topic: who asks for them gets all in one answer.
+    pub presence_members_max: usize,
+    /// Most members over all topics; each costs some 750 bytes and its state.
+    pub presence_total_max: usize,
     /// Most connections at a time, over all doors. Beyond it a new one is answered and closed.
     pub connections_max: usize,
     /// Most connections at a time from one address.
@@ -73,6 +86,20 @@ pub struct Limits {
     pub retry_base: Duration,
     /// Longest time that a shutdown waits for connections to leave.
     pub drain_timeout: Duration,
+    /// Most requests under way to the app that decides about access: its share of what it can do.
+    pub authorize_requests_max: usize,
+    /// Most questions about access that wait for such a request; beyond it a peer is answered
+    /// `gate_unavailable` at once.
+    pub authorize_waiting_max: usize,
+    /// Most answers about access that are remembered (some hundred bytes each); the oldest go first.
+    pub authorize_answers_max: usize,
+    /// Most revocations in force (about 200 bytes each); beyond it another is answered `busy`.
+    pub revocations_max: usize,
+    /// Most entries in one request to a webhook.
+    pub webhook_entries_max: usize,
+    /// Most payload bytes in one request to a webhook: what each holds in memory. One entry always
+    /// fits.
+    pub webhook_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -96,6 +123,12 @@ impl Default for Limits {
             idempotency_window: Duration::from_secs(600),
             idempotency_keys_max: 1_000_000,
             lives_max: 10_000,
+            presence_lease: Duration::from_secs(30),
+            presence_grace: Duration::from_secs(5),
+            presence_state_bytes_max: KIB,
+            presence_topics_max: 64,
+            presence_members_max: 1_000,
+            presence_total_max: 100_000,
             connections_max: 15_000,
             connections_per_address_max: 15_000,
             head_bytes_max: 16 * KIB,
@@ -111,6 +144,12 @@ impl Default for Limits {
             token_bytes_max: 8 * KIB,
             retry_base: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(10),
+            authorize_requests_max: 64,
+            authorize_waiting_max: 4_096,
+            authorize_answers_max: 10_000,
+            revocations_max: 10_000,
+            webhook_entries_max: 100,
+            webhook_bytes_max: 256 * KIB,
         }
     }
 }

@@ -12,6 +12,7 @@ use std::{collections::HashMap, sync::Arc};
 use smallvec::SmallVec;
 use tidewire_proto::{
     After, Code, Continuity, Cursor, Entry, Gap, Message, Sequence, Topic, WireError,
+    presence::Announcement, topic::PRESENCE,
 };
 
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     gate::{Action, Credential, Gate, Peer, Refusal},
     hub::{HistoryPage, Hub, PublishError, Published, SubscribeError},
     log::{AppendError, Filter, PageLimit, ReadError},
+    presence::{Announced, Connection},
     subscription::Subscription,
     tail::Tail,
     watch::{Board, Mark},
@@ -32,10 +34,13 @@ pub struct Session {
     // Nothing while nobody waits, or while somebody else watches the tails.
     mark: Option<Arc<Mark>>,
     subscriptions: SmallVec<[Subscription; 1]>,
-    // Whose turn it is to read the log, among those who must.
-    turn: u32,
+    // Whose turn it is to read the log, among those who must. Short, as most sessions do nothing of
+    // what stands here, and there are many.
+    turn: u16,
     // Live news were given last, so a reader of the past goes first now.
     past_first: bool,
+    // Somebody was announced on it.
+    connection: Option<Connection>,
 }
 
 /// What there is to tell a peer. Reused from step to step: it keeps its room.
@@ -88,7 +93,8 @@ impl News {
 impl Session {
     pub(crate) fn new(hub: Hub, gate: Arc<dyn Gate>, peer: Arc<Peer>) -> Self {
         let subscriptions = SmallVec::new();
-        Self { hub, gate, peer, mark: None, subscriptions, turn: 0, past_first: false }
+        let (turn, past_first) = (0, false);
+        Self { hub, gate, peer, mark: None, subscriptions, turn, past_first, connection: None }
     }
 
     /// Who this is.
@@ -120,9 +126,22 @@ impl Session {
         filter: &Filter,
         after: After,
     ) -> Result<SmallVec<[Begun; 1]>, WireError> {
+        self.may_read(filter).await?;
+        self.subscribe_unasked(filter, after).await
+    }
+
+    /// As [`subscribe`](Self::subscribe), for the server itself: nobody is asked whether it may, and
+    /// its own topics are topics like any other.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe), without the gate's refusal.
+    pub async fn subscribe_unasked(
+        &mut self,
+        filter: &Filter,
+        after: After,
+    ) -> Result<SmallVec<[Begun; 1]>, WireError> {
         let (mut kept, mut passing) = (Vec::new(), Vec::new());
         for topic in filter.topics() {
-            self.gate.may(&self.peer, Action::Subscribe, topic).await.map_err(WireError::from)?;
             if self.subscriptions.iter().flat_map(Subscription::topics).any(|have| have == topic) {
                 let message = format!("`{topic}` is subscribed here already: unsubscribe first");
                 return Err(WireError::new(Code::AlreadySubscribed, message));
@@ -196,9 +215,22 @@ impl Session {
 
     async fn may_read(&self, filter: &Filter) -> Result<(), WireError> {
         for topic in filter.topics() {
-            self.gate.may(&self.peer, Action::Subscribe, topic).await.map_err(WireError::from)?;
+            may_read(&*self.gate, &self.peer, topic).await?;
         }
         Ok(())
+    }
+
+    /// Says where a member of this peer is, and where it is no more: see [`Publisher::announce`]. When
+    /// the session ends, who was announced on it last has [`Limits::presence_grace`] to come back.
+    ///
+    /// [`Limits::presence_grace`]: crate::Limits::presence_grace
+    ///
+    /// # Errors
+    /// As [`Publisher::announce`].
+    pub async fn announce(&mut self, said: &Announcement) -> Result<Announced, WireError> {
+        let hub = &self.hub;
+        let connection = *self.connection.get_or_insert_with(|| hub.presence().connect());
+        self.publisher().announce_via(said, Some(connection)).await
     }
 
     /// Where a reader begins who names no place: see [`Hub::fresh`].
@@ -219,13 +251,17 @@ impl Session {
     /// The gate's refusal. If the new token does not cover a subscription that runs, it is
     /// `forbidden`, and the door closes.
     pub async fn renew(&mut self, credential: Credential<'_>) -> Result<(), WireError> {
-        let peer = self.gate.admit(credential).await.map_err(WireError::from)?;
+        let mut peer = self.gate.admit(credential).await.map_err(WireError::from)?;
+        if let Some(connection) = &self.peer.connection {
+            // It is the same connection, whoever vouches for it.
+            Arc::make_mut(&mut peer).connection = Some(connection.clone());
+        }
         if peer.subject != self.peer.subject {
             let message = "the new token is somebody else's: open another connection for them";
             return Err(WireError::new(Code::Forbidden, message));
         }
         for topic in self.subscriptions.iter().flat_map(Subscription::topics) {
-            self.gate.may(&peer, Action::Subscribe, topic).await.map_err(WireError::from)?;
+            may_read(&*self.gate, &peer, topic).await?;
         }
         self.peer = peer;
         Ok(())
@@ -316,7 +352,7 @@ impl Session {
             self.read_alone(index, news).await?;
         }
         self.join(news);
-        self.turn = u32::try_from(index + 1).unwrap_or_default();
+        self.turn = u16::try_from(index + 1).unwrap_or_default();
         Ok(())
     }
 
@@ -476,7 +512,22 @@ impl Drop for Session {
         if let Some(mark) = &self.mark {
             self.subscriptions.iter().for_each(|subscription| subscription.unwatch(mark));
         }
+        if let Some(connection) = self.connection {
+            self.hub.presence().hang_up(connection);
+        }
     }
+}
+
+/// May this peer read this topic? Who may read a topic may hear who comes and goes there; what else is
+/// the server's own, nobody reads.
+pub(crate) async fn may_read(gate: &dyn Gate, peer: &Peer, topic: &Topic) -> Result<(), WireError> {
+    let about = topic.about(PRESENCE);
+    let asked = about.as_ref().unwrap_or(topic);
+    if asked.is_reserved() {
+        let message = format!("`{topic}` is the server's own: nobody else reads it");
+        return Err(WireError::new(Code::BadTopic, message));
+    }
+    gate.may(peer, Action::Subscribe, asked).await.map_err(WireError::from)
 }
 
 /// Publishes in a peer's name. Apart from the session, so that a door can go on reading meanwhile.
@@ -528,6 +579,7 @@ impl From<Refusal> for WireError {
         let code = match &refusal {
             Refusal::Unauthenticated { .. } => Code::TokenInvalid,
             Refusal::Expired => Code::TokenExpired,
+            Refusal::Revoked => Code::Revoked,
             Refusal::Forbidden { .. } => Code::Forbidden,
             Refusal::Unavailable { .. } => Code::GateUnavailable,
         };

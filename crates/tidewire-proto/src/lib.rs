@@ -8,6 +8,7 @@
 //! | [`stored`] | how safely an entry is kept |
 //! | [`plan`] | three answers → a transport and the reason |
 //! | [`parts`] | what a producer streams in, as parts |
+//! | [`presence`] | what a member says of itself, and who is there |
 //! | [`path`] | what a server has written to a stream, for who wonders what has come through |
 //! | [`sse`] | entries and signals as event-stream bytes, and back |
 //! | [`ws`] | commands and deliveries as WebSocket messages, and back |
@@ -25,6 +26,7 @@ pub mod message;
 pub mod parts;
 pub mod path;
 pub mod plan;
+pub mod presence;
 pub mod sse;
 pub mod stored;
 pub mod topic;

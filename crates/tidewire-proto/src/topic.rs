@@ -98,7 +98,10 @@ impl Topic {
     /// `~`, and those that end in [`PRESENCE`] or [`BASE`].
     #[must_use]
     pub fn is_reserved(&self) -> bool {
-        self.0.starts_with('~') || self.about(PRESENCE).is_some() || self.about(BASE).is_some()
+        self.0.contains('~')
+            && (self.0.starts_with('~')
+                || self.about(PRESENCE).is_some()
+                || self.about(BASE).is_some())
     }
 
     /// The topic of this one's bases; nothing if its name would be too long.

@@ -12,6 +12,7 @@ use crate::{
     cursor::{After, Cursor, Gap},
     json::{self, Continuity, MessageText},
     message::{Data, Entry, Message},
+    presence::{Announcement, AnnouncementText},
     topic::Topic,
 };
 
@@ -49,6 +50,13 @@ pub enum Command {
         /// The token.
         token: String,
     },
+    /// Say who is here.
+    Members {
+        /// In which topic.
+        topic: Topic,
+    },
+    /// Say where a member is, and where it is no more.
+    Announce(Box<Announcement>),
     /// Is the server there? A page can not send the pings of RFC 6455.
     Ping,
 }
@@ -68,6 +76,12 @@ struct CommandText<'a> {
     key: Option<String>,
     item: Option<String>,
     token: Option<String>,
+    member: Option<String>,
+    // Looked at by the command that has them: another's may be anything.
+    #[serde(borrow)]
+    here: Option<&'a RawValue>,
+    #[serde(borrow)]
+    gone: Option<&'a RawValue>,
 }
 
 /// A command that could not be understood, with the `ref` to answer under.
@@ -170,13 +184,31 @@ fn command_of(parts: CommandText<'_>, binary: Option<Bytes>) -> Result<Command, 
             Some(token) => Ok(Command::Token { token }),
             None => Err(WireError::new(Code::BadRequest, "the command needs a `token`")),
         },
+        "presence" => match (&parts.topic, &parts.member) {
+            (Some(_), None) => Ok(Command::Members { topic: topic()? }),
+            (None, _) => announcement(parts).map(|said| Command::Announce(Box::new(said))),
+            (Some(_), Some(_)) => {
+                let message = "`presence` has a `topic`, to ask who is here, or a `member`, to say \
+                               where it is: topics stand in `here` and `gone` then";
+                Err(WireError::new(Code::BadRequest, message))
+            }
+        },
         "ping" => Ok(Command::Ping),
         "" => Err(WireError::new(Code::BadRequest, "a command has a `do`")),
         _ => Err(WireError::new(
             Code::UnknownCommand,
-            "the socket knows `subscribe`, `unsubscribe`, `publish`, `token` and `ping`",
+            "the socket knows `subscribe`, `unsubscribe`, `publish`, `presence`, `token` and `ping`",
         )),
     }
+}
+
+fn announcement(parts: CommandText<'_>) -> Result<Announcement, WireError> {
+    fn part<'a, T: Deserialize<'a> + Default>(text: Option<&'a RawValue>) -> Result<T, WireError> {
+        let parsed = text.map(|text| serde_json::from_str(text.get())).transpose();
+        Ok(parsed.map_err(|error| json::bad_json(&error))?.unwrap_or_default())
+    }
+    let (here, gone) = (part(parts.here)?, part(parts.gone)?);
+    AnnouncementText { member: parts.member, here, gone }.settle()
 }
 
 /// An entry as one message: JSON text, or for binary data the binary form.
@@ -339,6 +371,26 @@ mod tests {
         assert!(
             matches!(request.command, Command::Publish(message) if message.data == Data::Json(r#"{"x": 1}"#.into()))
         );
+    }
+
+    #[test]
+    fn presence_is_asked_for_and_announced() {
+        let request = parse_text(r#"{"do":"presence","ref":1,"topic":"chat/a"}"#).unwrap();
+        let topic = Topic::parse("chat/a").unwrap();
+        assert_eq!(request.command, Command::Members { topic });
+        let body = r#""member":"abcdefgh","here":{"chat/a":{"x": 1},"chat/b":null},"gone":["*"]"#;
+        let request = parse_text(&format!(r#"{{"do":"presence","ref":2,{body}}}"#)).unwrap();
+        let said = crate::presence::parse(&format!("{{{body}}}")).unwrap();
+        assert_eq!(request.command, Command::Announce(Box::new(said)), "as over HTTP");
+        for (text, code) in [
+            (r#"{"ref":3,"do":"presence"}"#, Code::BadRequest),
+            (r#"{"ref":3,"do":"presence","topic":"a","member":"abcdefgh"}"#, Code::BadRequest),
+            (r#"{"ref":3,"do":"presence","member":"abcdefgh","here":[]}"#, Code::BadJson),
+        ] {
+            assert_eq!(code_of(text), ("3".to_owned(), code), "{text}");
+        }
+        let other = r#"{"do":"publish","topic":"a","data":1,"here":7,"gone":"x"}"#;
+        assert!(parse_text(other).is_ok(), "fields of other commands are passed over");
     }
 
     #[test]

@@ -40,6 +40,7 @@ impl IntoResponse for Refused {
             | Code::DiskFull
             | Code::GateUnavailable
             | Code::LogFailed
+            | Code::PresenceFull
             | Code::Restarting
             | Code::TooManyConnections => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

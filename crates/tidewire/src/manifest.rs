@@ -70,6 +70,7 @@ struct Row<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     history_bytes: Option<u64>,
     stored: String,
+    presence: bool,
     answers: Answers,
 }
 
@@ -154,6 +155,7 @@ fn row<'a>(name: &'a str, feature: &Feature) -> Row<'a> {
         keep: feature.keep.as_str(),
         history_bytes,
         stored,
+        presence: feature.presence,
         answers: Answers {
             client_sends: feature.answers.client_sends,
             binary: feature.answers.binary,
@@ -195,7 +197,12 @@ mod tests {
         };
         let peer = |subject: Option<&str>, subscribe: &[&str], publish: &[&str]| {
             let grant = Grant { subscribe: patterns(subscribe), publish: patterns(publish) };
-            who(&Peer { subject: subject.map(str::to_owned), expires_at_ms: Some(7), grant })
+            who(&Peer {
+                subject: subject.map(str::to_owned),
+                expires_at_ms: Some(7),
+                grant,
+                ..Peer::anybody()
+            })
         };
         let alice = peer(Some("alice"), &["a/*", "b"], &["c"]);
         assert_eq!(alice, peer(Some("alice"), &["b", "a/*", "b"], &["c"]), "the same rights");

@@ -4,16 +4,17 @@ use axum::{
     Router,
     extract::{OriginalUri, State},
     middleware,
-    response::{IntoResponse, Response},
+    response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
 use http::{Method, StatusCode};
 use tidewire_proto::Code;
 
 use crate::{
+    access,
     answer::{Refused, json_response},
     app::App,
-    canary, cors, events, manifest, metrics, page, path, publish, socket, sse, streams,
+    canary, cors, events, manifest, metrics, page, path, presence, publish, socket, sse, streams,
 };
 
 /// The doors, under the prefix and nowhere else: what an app mounts beside its own paths.
@@ -25,7 +26,10 @@ pub(crate) fn doors(app: App) -> Router {
         .route("/topics/{*topic}", post(publish::publish))
         .route("/streams/{*topic}", post(streams::streams))
         .route("/publish", post(publish::publish_batch))
+        .route("/presence", post(presence::announce))
+        .route("/presence/{*topic}", get(presence::members))
         .route("/tickets", post(publish::ticket))
+        .route("/revoke", post(access::revoke))
         .route("/plan", get(manifest::plan))
         .route("/canary", get(canary::canary))
         .route("/path", post(path::verdict))
@@ -50,9 +54,16 @@ pub(crate) fn server(app: App) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found);
     if app.dev {
-        paths = paths.route("/", get(page::live));
+        let live = async || Redirect::temporary("/live");
+        paths = paths.route("/live", get(page::live)).route("/", get(live));
     }
     for_this_machine(paths, &app).with_state(app.clone()).merge(doors(app))
+}
+
+/// The same with an app around it. In `dev` the app's own paths are for this machine too.
+pub(crate) fn around(app: &App, around: impl FnOnce(Router) -> Router) -> Router {
+    let all = around(server(app.clone()));
+    if app.dev { all.layer(middleware::from_fn(cors::check_host)) } else { all }
 }
 
 /// In `dev` nothing of this machine is for a foreign name, health and page included.
@@ -72,8 +83,8 @@ async fn not_found(State(app): State<App>, OriginalUri(uri): OriginalUri) -> Ref
     let prefix = &app.prefix;
     let message = format!(
         "there is nothing at {:?}: the doors are {prefix}/sse, {prefix}/socket, {prefix}/events, \
-         {prefix}/topics/…, {prefix}/streams/…, {prefix}/publish, {prefix}/tickets, {prefix}/plan, {prefix}/canary and \
-         {prefix}/path",
+         {prefix}/topics/…, {prefix}/streams/…, {prefix}/publish, {prefix}/presence, {prefix}/tickets, {prefix}/plan, \
+         {prefix}/canary and {prefix}/path",
         uri.path()
     );
     Refused::new(Code::NotFound, message)

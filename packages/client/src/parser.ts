@@ -4,10 +4,10 @@
 export interface Frame {
   event: string
   data: string
-  id?: string
-  topic?: string
-  item?: string
-  encoding?: string
+  id?: string | undefined
+  topic?: string | undefined
+  item?: string | undefined
+  encoding?: string | undefined
   retry?: number
 }
 
@@ -23,13 +23,7 @@ export function parser(hear: (frame: Frame) => void, most: number): (text: strin
     if (!text) {
       if (data.length) {
         const { event, id, topic, item, encoding, retry } = fields
-        const frame: Frame = { event: event || 'message', data: data.join('\n') }
-        if (id) frame.id = id
-        if (topic) frame.topic = topic
-        if (item) frame.item = item
-        if (encoding) frame.encoding = encoding
-        if (retry && /^\d+$/.test(retry)) frame.retry = +retry
-        hear(frame)
+        hear({ event: event || 'message', data: data.join('\n'), id, topic, item, encoding, ...(/^\d+$/.test(retry!) && { retry: +retry! }) })
       }
       data = []
       fields = {}

@@ -124,9 +124,9 @@ fn feature(written: &written::Feature, report: &mut Report) -> Feature {
     );
     let history = history(written, keep, report).unwrap_or(default.history);
     let (keep, stored_as) = (keep.unwrap_or_default(), stored.unwrap_or(default.stored));
-    let feature = Feature { answers, transport, history, keep, stored: stored_as };
+    let presence = written.presence.as_ref().is_some_and(|flag| flag.value);
+    let feature = Feature { answers, transport, history, keep, stored: stored_as, presence };
     object(written, &feature, stored, report);
-    presence(written, report);
     if feature.is_kept() { feature } else { Feature { stored: Stored::Memory, ..feature } }
 }
 
@@ -248,12 +248,5 @@ fn object(
             }
         };
         report.problem(problem.because(objection.to_string()).fix(fix));
-    }
-}
-
-fn presence(written: &written::Feature, report: &mut Report) {
-    if let Some(presence) = written.presence.as_ref().filter(|presence| presence.value) {
-        let warning = presence.problem("presence is not available in this version");
-        report.warning(warning.because("the key is accepted and has no effect yet"));
     }
 }

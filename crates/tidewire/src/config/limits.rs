@@ -94,6 +94,8 @@ limit_keys! {
     bytes recent_bytes_max;
     bytes head_bytes_max;
     bytes token_bytes_max;
+    bytes webhook_bytes_max;
+    bytes presence_state_bytes_max;
     count batch_messages_max;
     count topics_per_stream_max;
     count subscriptions_per_socket_max;
@@ -103,8 +105,16 @@ limit_keys! {
     count lives_max;
     count connections_max;
     count connections_per_address_max;
+    count presence_topics_max;
+    count presence_members_max;
+    count presence_total_max;
     count header_fields_max;
     count fragments_max;
+    count authorize_requests_max;
+    count authorize_waiting_max;
+    count authorize_answers_max;
+    count revocations_max;
+    count webhook_entries_max;
     wait wait_max;
     wait idempotency_window;
     wait head_timeout;
@@ -113,6 +123,8 @@ limit_keys! {
     wait handshake_timeout;
     wait slow_reader_timeout;
     wait beat_interval;
+    wait presence_lease;
+    wait presence_grace;
     wait close_timeout;
     wait retry_base;
     wait drain_timeout;

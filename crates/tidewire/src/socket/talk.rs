@@ -111,6 +111,11 @@ pub(crate) async fn obey(
     let done = match command {
         Command::Subscribe { topic, after } => subscribe(session, limits, topic, after).await,
         Command::Unsubscribe { topic } => unsubscribe(session, &topic),
+        Command::Members { topic } => {
+            let members = session.publisher().members(&topic).await;
+            members.map(|members| members.to_json(&topic))
+        }
+        Command::Announce(said) => session.announce(&said).await.map(|done| done.to_json()),
         Command::Token { token } => {
             // One that is not good changes nothing. One that is good, but another subject's or
             // without the rights to what is being read, ends the socket: access ends when it ends,
