@@ -3,14 +3,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    io::Write,
-    net::TcpStream,
-    time::{Duration, Instant},
-};
+use std::{io::Write, net::TcpStream, time::Duration};
 
 use serde_json::{Value, json};
 use support::{PATIENCE, Process};
+use tokio::time::Instant;
 
 mod support;
 

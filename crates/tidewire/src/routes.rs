@@ -83,8 +83,8 @@ async fn not_found(State(app): State<App>, OriginalUri(uri): OriginalUri) -> Ref
     let prefix = &app.prefix;
     let message = format!(
         "there is nothing at {:?}: the doors are {prefix}/sse, {prefix}/socket, {prefix}/events, \
-         {prefix}/topics/…, {prefix}/streams/…, {prefix}/publish, {prefix}/presence, \
-         {prefix}/tickets, {prefix}/plan, {prefix}/canary and {prefix}/path",
+         {prefix}/topics/…, {prefix}/streams/…, {prefix}/publish, {prefix}/presence, {prefix}/tickets, {prefix}/plan, \
+         {prefix}/canary and {prefix}/path",
         uri.path()
     );
     Refused::new(Code::NotFound, message)

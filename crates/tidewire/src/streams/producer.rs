@@ -21,7 +21,7 @@ use tokio::time::sleep;
 
 use super::{message, place::place, retry::Skip};
 use crate::{
-    app::{App, access_ended, left, restarting},
+    app::{App, access_ended, left, reloaded, restarting},
     publish::discard,
 };
 
@@ -133,13 +133,17 @@ impl Producer {
     /// Waits for what comes next.
     async fn hear(&mut self, body: &mut Body) -> Heard {
         let silence = self.app.hub.limits().producer_timeout;
-        let mut leaving = self.app.leaving.subscribe();
+        let (mut leaving, mut plan) = (self.app.leaving.subscribe(), self.app.plan.subscribe());
         let mut heard = Heard::default();
         tokio::select! {
             biased;
             ended = ended(&mut self.watch) => return Heard::only(ended),
             frame = body.frame() => heard.add(frame),
-            () = access_ended(&self.app, &self.peer) => return Heard::lost(self.app.why_ended(&self.peer)),
+            () = access_ended(&self.app, &self.peer) => {
+                return Heard::lost(self.app.why_ended(&self.peer));
+            }
+            // An API key may be gone; then the next look says so.
+            () = reloaded(&mut plan) => {}
             () = left(&mut leaving) => return Heard::lost(restarting()),
             () = sleep(silence) => {
                 let message = format!("no part came for {} s", silence.as_secs());
