@@ -381,6 +381,7 @@ async fn what_an_api_key_opened_ends_with_the_key() {
         name: "reader".to_owned(),
         key: Secret::new(READER_KEY),
         grant: grant(subscribe, &[]),
+        manage: false,
     };
     server.reload(|settings| settings.auth.keys.push(with(&["chat/**"]))).unwrap();
     let mut again = stream(&server, READER_KEY).await;
