@@ -211,7 +211,13 @@ mod tests {
                 }
                 expected.extend_from_slice(bytes);
             }
-            assert!(self.heard == expected, "{:?} at {place:?}", self.wire);
+            // A page of the log may hold what the follower has not brought yet; then the twin, who waits
+            // for the follower, has it later, and a later look compares the rest.
+            let of_twin = self.twin.sole().map(|(_, place)| place);
+            let is_ahead = place.zip(of_twin).is_some_and(|(place, of_twin)| place > of_twin);
+            let is_same =
+                if is_ahead { self.heard.starts_with(&expected) } else { self.heard == expected };
+            assert!(is_same, "{:?} at {place:?}, its twin at {of_twin:?}", self.wire);
         }
     }
 
@@ -254,6 +260,22 @@ mod tests {
             let whole: usize = reader.own.iter().map(|(_, bytes)| bytes.len()).sum();
             assert_eq!(reader.heard.len(), whole, "and at the end all of it");
         }
+    }
+
+    /// Chance found it: a page of the log that goes further than the follower.
+    #[tokio::test]
+    async fn who_reads_the_log_may_be_ahead_of_who_waits_for_the_follower() {
+        let publish = |count, bytes, is_delivered| Operation::Publish {
+            topic: 0,
+            count,
+            bytes,
+            is_delivered,
+        };
+        let visit = || Operation::Visit { reader: 0, begun: usize::MAX };
+        let mut operations = vec![Operation::Join { topic: 0, wire: 0 }];
+        operations.extend([publish(1, 0, false), publish(1, 300, false), publish(8, 0, true)]);
+        operations.extend([visit(), visit(), publish(1, 0, false), visit()]);
+        run(operations).await;
     }
 
     proptest! {
