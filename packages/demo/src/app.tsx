@@ -17,6 +17,7 @@ import { Log } from './hood/log'
 import { Tally } from './hood/tally'
 import { Watch } from './hood/watch'
 import { open, Tidewire, useLive } from './live'
+import type { NotesState } from './notes/editor'
 import { Notes } from './notes/notes'
 import { go, useRoute, type View } from './route'
 import { Header } from './shell'
@@ -66,6 +67,7 @@ function Workboard({ boards }: { boards: readonly BoardThing[] }) {
   const [isAssistant, setAssistant] = useState(route.answer !== null)
   const [unseen, setUnseen] = useState(0)
   const [wantsNotes, setWantsNotes] = useState(false)
+  const [notes, setNotes] = useState<NotesState>()
   const watch = useMemo(() => new Watch(live, log), [live, log])
   useEffect(() => () => watch.stop(), [watch])
   useEffect(() => {
@@ -126,10 +128,10 @@ function Workboard({ boards }: { boards: readonly BoardThing[] }) {
             ))}
           </div>
           <div className="pane" role="tabpanel" id="pane-chat" aria-labelledby="tab-chat" hidden={pane !== 'chat'}><Chat board={boardId} isShown={showsChat} here={new Set(here.map(({ id }) => id))} onUnseen={() => setUnseen((n) => n + 1)} /></div>
-          <div className="pane" role="tabpanel" id="pane-notes" aria-labelledby="tab-notes" hidden={pane !== 'notes'}>{wantsNotes && <Notes board={boardId} />}</div>
+          <div className="pane" role="tabpanel" id="pane-notes" aria-labelledby="tab-notes" hidden={pane !== 'notes'}>{wantsNotes && <Notes board={boardId} onState={setNotes} />}</div>
         </section>
         {showsAssistant && <AssistantSheet key={boardId} board={boardId} boardName={board?.name ?? ''} answer={route.answer} onClose={() => (isNarrow ? go({ view: 'board', answer: null }) : toggle('assistant'))} />}
-        {showsHood && <Hood board={boardId} watch={watch} canHurt={canHurt} onClose={() => (isNarrow ? go({ view: 'board' }) : setHood(false))} />}
+        {showsHood && <Hood board={boardId} watch={watch} notes={notes} canHurt={canHurt} onClose={() => (isNarrow ? go({ view: 'board' }) : setHood(false))} />}
       </main>
       <nav className="views" aria-label="Views">{VIEWS.map((one) => <button key={one.view} type="button" aria-current={view === one.view ? 'page' : undefined} onClick={() => go({ view: one.view })}><Icon name={one.icon} size={20} /><span>{one.label}</span>{one.view === 'chat' && unseen > 0 && <span className="badge">{unseen}<span className="hidden"> unread</span></span>}</button>)}</nav>
       {route.task !== null && <TaskDialog store={store} board={board ?? boards[0]!} task={task} id={route.task} isLoaded={board !== undefined} onClose={() => go({ task: null })} />}

@@ -3,6 +3,7 @@
 import { useEffect, useRef, useState, useSyncExternalStore } from 'react'
 import { useApp } from '../context'
 import { useLive, useStatus } from '../live'
+import type { NotesState } from '../notes/editor'
 import { Icon } from '../ui/icons'
 import { exactWords } from '../ui/time'
 import { type Audit, audit } from './audit'
@@ -22,7 +23,7 @@ const HURTS: Hurt[] = [
   { name: 'chat', label: 'Move chat', does: 'Changes the answer to question 1 in the server’s config, while people write.' },
 ]
 
-export function Hood({ board, watch, canHurt, onClose }: { board: string; watch: Watch; canHurt: boolean; onClose: () => void }) {
+export function Hood({ board, watch, notes, canHurt, onClose }: { board: string; watch: Watch; notes: NotesState | undefined; canHurt: boolean; onClose: () => void }) {
   const { log, tally, tap, announce } = useApp()
   const live = useLive()
   const status = useStatus()
@@ -70,7 +71,7 @@ export function Hood({ board, watch, canHurt, onClose }: { board: string; watch:
             })}
           </ul>
         </section>
-        <Features report={report} />
+        <Features report={report} notes={notes} />
         <Happenings />
       </div>
     </section>
