@@ -15,10 +15,21 @@ import type { Person } from '../things'
 import { carets } from './carets'
 import { look, theme } from './look'
 
-export interface NotesState { isOpen: boolean; isSynced: boolean; writers: Person['id'][]; unsent: number }
+export interface NotesState {
+  isOpen: boolean
+  isSynced: boolean
+  writers: Person['id'][]
+  /** Edits made here while there was no connection. */
+  unsent: number
+  /** The server will not have it, and coming back as one is would not help. */
+  refused?: string
+}
 export interface Notes { attach(host: HTMLElement): void; detach(): void; close(): void }
 
 interface Given { board: string; me: Person; /** Access for one connection, that may stand in an address. */ ticket: () => Promise<string>; tap: Tap; onState(state: NotesState): void }
+
+/** What the server closes with where a ticket is none any more: there will be a new one. */
+const STALE = 4401
 
 export function openNotes({ board, me, ticket, tap, onState }: Given): Notes {
   const doc = new Y.Doc()
@@ -27,7 +38,7 @@ export function openNotes({ board, me, ticket, tap, onState }: Given): Notes {
   const params: Record<string, string> = {}
   const renew = (): Promise<void> => ticket().then((fresh) => void (params.ticket = fresh), () => void delete params.ticket)
   // The socket of the tap carries the window's id and takes the way of the other connections.
-  const provider = new WebsocketProvider(`${location.origin.replace(/^http/, 'ws')}/v1/docs`, `docs/${board}`, doc, { params, WebSocketPolyfill: tap.env.WebSocket as typeof WebSocket, disableBc: true, connect: false })
+  const provider = new WebsocketProvider(`${location.origin.replace(/^http/, 'ws')}/v1/docs`, `docs/${board}`, doc, { params, WebSocketPolyfill: tap.env.WebSocket as typeof WebSocket, disableBc: true, connect: false, shouldReconnect: ({ code }: CloseEvent) => code === STALE || code < 4400 || code > 4499 })
   let isOver = false
   void renew().then(() => isOver || provider.connect())
   provider.on('connection-close', () => void renew())
@@ -35,15 +46,20 @@ export function openNotes({ board, me, ticket, tap, onState }: Given): Notes {
   awareness.setLocalStateField('user', { id: me.id, name: me.name.split(' ')[0], color: me.color })
 
   let unsent = 0
+  let refused: string | undefined
   const told = (): void => {
     const writers = [...awareness.getStates()].flatMap(([client, state]) => (client === awareness.clientID ? [] : ((state as { user?: { id?: string } }).user?.id ?? [])))
-    onState({ isOpen: provider.wsconnected, isSynced: provider.synced, writers: [...new Set(writers)], unsent })
+    onState({ isOpen: provider.wsconnected, isSynced: provider.synced, writers: [...new Set(writers)], unsent, ...(refused !== undefined && { refused }) })
   }
   doc.on('update', (_: Uint8Array, origin: unknown) => {
     if (origin !== provider && !provider.wsconnected) unsent++
     told()
   })
   provider.on('status', told)
+  provider.on('closed', ({ code, reason }) => {
+    refused = reason || `closed with ${code}`
+    told()
+  })
   provider.on('sync', (isSynced: boolean) => {
     if (isSynced) unsent = 0
     told()

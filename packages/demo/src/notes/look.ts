@@ -41,6 +41,8 @@ export const theme = EditorView.theme({
   '.cm-scroller': { fontFamily: 'var(--sans)', lineHeight: '24px', overflow: 'auto' },
   '.cm-content': { padding: '16px 20px 64px', caretColor: 'var(--ink)', maxWidth: '72ch' },
   '.cm-line': { padding: '0' },
+  '.cm-cursor': { borderLeftColor: 'var(--ink)', borderLeftWidth: '1.5px' },
+  '.cm-selectionBackground, &.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground': { background: 'color-mix(in srgb, var(--accent) 30%, transparent)' },
   '.cm-placeholder': { color: 'var(--ink-3)' },
   '.cm-h1': { fontSize: '20px', lineHeight: '32px', fontWeight: '650', letterSpacing: '-0.01em' },
   '.cm-h2': { fontSize: '16px', lineHeight: '32px', fontWeight: '650', paddingTop: '8px' },

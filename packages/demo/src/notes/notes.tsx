@@ -54,7 +54,7 @@ export function Notes({ board, onState }: { board: string; onState?: (state: Not
   return (
     <>
       <div className="notes-bar">
-        <span className="notes-state" data-tone={state.isOpen ? 'good' : 'wait'}>{failed ? 'Could not be loaded' : state.isSynced && state.isOpen ? 'Saved for everybody' : state.isOpen ? 'Synchronising…' : state.unsent ? 'Offline. Your edits are kept here.' : 'Connecting…'}</span>
+        <span className="notes-state" data-tone={state.isOpen ? 'good' : 'wait'}>{failed ? 'Could not be loaded' : state.refused !== undefined ? `The server refuses: ${state.refused}` : state.isSynced && state.isOpen ? 'Shared live' : state.isOpen ? 'Synchronising…' : state.unsent ? 'Offline. Your edits are kept here.' : 'Connecting…'}</span>
         <span className="faces">{state.writers.map((id) => <Avatar key={id} person={person(id)} size={20} title={`${person(id)?.name ?? id} is in this note`} />)}</span>
       </div>
       {failed && <div className="pane-note" role="alert"><p>The editor could not be loaded.</p><button type="button" className="button small" onClick={() => setTurn(turn + 1)}>Try again</button></div>}
