@@ -16,16 +16,15 @@ export interface Answer { text: string; state: Conversation['state']; why?: stri
 export function useAnswer(conversation: Conversation, onEnd: (id: string, answer: Answer) => void): Answer {
   const { id, topic, state } = conversation
   const isWriting = state === 'writing'
-  const { tally, nameOf } = useApp()
+  const { nameOf } = useApp()
   const [live, setLive] = useState<Answer>({ text: '', state: 'writing' })
   const text = useRef('')
   const frame = useRef(0)
   useEffect(() => {
     text.current = ''
     setLive({ text: '', state: 'writing' })
-    tally.anew(topic)
     return () => cancelAnimationFrame(frame.current)
-  }, [topic, tally])
+  }, [topic])
 
   // Tokens come faster than screens draw: once a frame is enough.
   const show = (): void => {

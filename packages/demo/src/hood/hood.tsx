@@ -99,7 +99,7 @@ function Totals({ checked, isChecking, check, said, isOpen }: { checked: Audit |
         <div><dt>gaps told</dt><dd>{gaps}</dd></div>
       </dl>
       <p className="totals-check">
-        {checked ? <>Checked at {exactWords(checked.at)}: the log has {count(checked.matched + checked.lost, 'entry', 'entries')} of {count(checked.topics, 'topic')} since this window began to listen, {checked.matched} of them came{checked.unordered ? `, ${checked.unordered} out of order` : ''}.{checked.unasked ? ` ${count(checked.unasked, 'topic')} could not be asked.` : ''}</> : 'Only the log knows what is missing. Ask it.'}
+        {checked ? <>Checked at {exactWords(checked.at)}: since this window began to listen, the log took {count(checked.matched + checked.lost, 'entry', 'entries')} in {count(checked.topics, 'topic')}; {checked.matched} came{checked.unordered ? `, ${checked.unordered} out of order` : ''}.{checked.unasked ? ` ${count(checked.unasked, 'topic')} could not be asked.` : ''}</> : 'Only the log knows what is missing. Ask it.'}
         <button type="button" className="button small" disabled={isChecking} onClick={check}><Icon name="refresh" size={14} />{isChecking ? 'Asking…' : 'Compare with the log'}</button>
       </p>
       <details><summary>How it is counted, and what can not be known</summary><p>While something hurts, this window sends numbered messages to itself: <code>answers</code> is to carry them by event stream, <code>chat</code> by WebSocket. “The app” are the entries of the board, the chat and the bell that came since this window was opened, beside what the log says.</p><p>Pointers and typing have no place in the log: at most once, nobody counts them. Of <code>stats</code> a late reader gets the newest values only, of <code>answers</code> joined text: ids prove less there. The notes are merged by Yjs, which has no ids to count.</p></details>
@@ -129,7 +129,8 @@ function Outcome({ run }: { run: Run }) {
 }
 
 function Row({ name, sent, came, lost, twice, silence }: { name: string; sent: number; came: number; lost: number | undefined; twice: number; silence: string }) {
-  const toneOf = (n: number | undefined): string | undefined => (n === undefined ? undefined : n ? 'bad' : 'good')
+  // Of nothing, nothing can be lost: that is no praise.
+  const toneOf = (n: number | undefined): string | undefined => (n ? 'bad' : n === undefined || !sent ? undefined : 'good')
   return <tr><th scope="row">{name}</th><td>{sent}</td><td>{came}</td><td data-tone={toneOf(lost)}>{lost ?? '…'}</td><td data-tone={toneOf(lost === undefined ? undefined : twice)}>{twice}</td><td>{silence}</td></tr>
 }
 
