@@ -16,6 +16,20 @@ const STRICT = ['--strict', '--noUncheckedIndexedAccess', '--exactOptionalProper
 
 before(() => build('packages/client/scripts/build.mjs', 'packages/react/scripts/build.mjs'))
 
+/** What the client's README speaks of. */
+const FEATURES = `
+[feature.chat]
+client_sends = true
+presence = true
+[feature.pointers]
+client_sends = true
+history = "none"
+[feature.stats]
+keep = "latest"
+[feature.answers]
+keep = "text"
+`
+
 /** The blocks of one language in a README, in order. */
 async function blocks(path, language) {
   const text = await readFile(join(ROOT, path), 'utf8')
@@ -37,7 +51,7 @@ async function compiles(...files) {
 }
 
 test('the client: every block in order is one program', async (t) => {
-  const server = await Server.start(t)
+  const server = await Server.start(t, { config: FEATURES })
   const path = await workshop(t, 'client')
   const code = (await blocks('packages/client/README.md', 'ts')).join('\n')
   const given = 'declare const show: (...things: unknown[]) => void\ndeclare const append: (text: string) => void\n'
@@ -57,12 +71,14 @@ test('the client: every block in order is one program', async (t) => {
   await bundle({ entryPoints: [join(path, 'main.ts')], outfile: join(path, 'main.mjs'), bundle: true, format: 'esm', platform: 'node', logLevel: 'error' })
   for (const text of ['Once', 'upon']) await server.publish('answers/42', { text }, { event: 'token' })
   await server.publish('answers/42', { tokens: 2 }, { event: 'end' })
+  await server.publish('answers/43', {}, { event: 'end' })
   const { stdout, stderr } = await run(process.execPath, [join(path, 'main.mjs')], { timeout: 30_000 })
   assert.equal(stderr, '')
   const said = stdout.trimEnd().split('\n')
   assert.deepEqual(said.slice(0, 3), ['show [{"text":"Once"}]', 'show [{"text":"upon"}]', 'show [{"tokens":2}]'])
   assert.deepEqual(said.filter((line) => line.startsWith('append')), ['append Once', 'append upon'])
   assert.ok(said.some((line) => line.startsWith('show ["key_conflict"')), stdout)
+  assert.deepEqual((await server.log('stats/eu')).map(({ item, data }) => [item, data]), [['cpu', 7]])
   assert.deepEqual((await server.log('chat/general')).map(({ data }) => data.text), ['hi', 'hello', 'once'])
 })
 
@@ -71,16 +87,16 @@ test('the hooks: every component renders', async (t) => {
   const [live] = await blocks('packages/react/README.md', 'ts')
   const components = (await blocks('packages/react/README.md', 'tsx')).join('\n')
   await writeFile(join(path, 'live.ts'), live)
-  await writeFile(join(path, 'components.tsx'), `import { useTopic, useLatest, useList, useStream, useSend, useStatus } from './live.js'\ndeclare const toast: (text: string) => void\n${components}`)
+  await writeFile(join(path, 'components.tsx'), `import { useTopic, useLatest, useList, usePresence, useStream, useSend, useStatus } from './live.js'\ndeclare const toast: (text: string) => void\n${components}`)
   await writeFile(join(path, 'main.tsx'), `
     import { renderToString } from 'react-dom/server'
-    import { Answer, Chat, Connection, Say, Tasks, Toasts, Typing } from './components.js'
-    process.stdout.write(renderToString(<><Chat room="a" /><Tasks /><Toasts user={undefined} /><Typing room="a" /><Answer id="1" /><Say room="a" /><Connection /></>))
+    import { Answer, Chat, Connection, People, Say, Stats, Tasks, Toasts, Typing } from './components.js'
+    process.stdout.write(renderToString(<><Chat room="a" /><Tasks /><Toasts user={undefined} /><Typing room="a" /><Stats /><People room="a" name="Ann" /><Answer id="1" /><Say room="a" /><Connection /></>))
   `)
   await compiles(join(path, 'components.tsx'))
   await bundle({ entryPoints: [join(path, 'main.tsx')], outfile: join(path, 'main.cjs'), bundle: true, format: 'cjs', platform: 'node', jsx: 'automatic', logLevel: 'error' })
   const { stdout } = await run(process.execPath, [join(path, 'main.cjs')], { timeout: 30_000 })
-  assert.equal(stdout, '<p>Loading…</p><ol></ol><ul></ul><p></p><p aria-busy="true"></p><button>Say hi</button>')
+  assert.equal(stdout, '<p>Loading…</p><ol></ol><ul></ul><p></p><dl></dl><p></p><p aria-busy="true"><button>Stop</button></p><button>Say hi</button>')
 })
 
 test('the React example compiles', () => compiles(join(ROOT, 'examples/react/app.tsx')))

@@ -128,7 +128,7 @@ mod nothing {
         }
 
         pub(crate) async fn restart_wanted(&self) {
-            std::future::pending().await;
+            std::future::pending::<()>().await;
         }
 
         pub(crate) async fn stop(&self) {}

@@ -48,6 +48,9 @@ impl Source {
     pub(crate) fn run_again(&self, address: SocketAddr) -> anyhow::Error {
         // The program that runs, even if another has been built in its place meanwhile.
         let mut command = Command::new("/proc/self/exe");
+        if let Some(name) = std::env::args_os().next() {
+            command.arg0(name);
+        }
         command.arg("dev").arg("--listen").arg(address.to_string());
         for (option, value) in [("--data", &self.data), ("--config", &self.file)] {
             if let Some(value) = value {

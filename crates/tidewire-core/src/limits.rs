@@ -66,6 +66,9 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// Longest wait for a complete request body.
     pub body_timeout: Duration,
+    /// Longest silence of a producer that streams parts in, and longest wait for one that was lost and
+    /// may come back: so long do readers wait for nothing.
+    pub producer_timeout: Duration,
     /// Longest time a TLS handshake may take.
     pub handshake_timeout: Duration,
     /// A peer that accepts no byte for this long is closed; its cursor is its own.
@@ -132,6 +135,7 @@ impl Default for Limits {
             header_fields_max: 100,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            producer_timeout: Duration::from_secs(120),
             handshake_timeout: Duration::from_secs(10),
             slow_reader_timeout: Duration::from_secs(120),
             beat_interval: Duration::from_secs(20),

@@ -97,6 +97,7 @@ codes! {
     NoPresence "no_presence" 404 4404 GiveUp "The feature has no presence.";
     NotSubscribed "not_subscribed" 400 4400 GiveUp "The socket has no subscription to this topic.";
     AlreadySubscribed "already_subscribed" 409 4409 GiveUp "The socket is subscribed to this topic already.";
+    Ended "ended" 409 4409 GiveUp "The stream has ended already.";
     TooManyTopics "too_many_topics" 400 4400 GiveUp "More topics or subscriptions than one connection, or one member, may have.";
     TooLarge "too_large" 413 1009 GiveUp "The message, body or batch is larger than its limit.";
     BatchMixed "batch_mixed" 400 4400 GiveUp "A batch is stored in one piece, so it cannot mix kept and ephemeral features.";

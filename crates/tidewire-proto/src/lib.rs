@@ -7,6 +7,7 @@
 //! | [`cursor`] | places in a log, and the one rule of continuity |
 //! | [`stored`] | how safely an entry is kept |
 //! | [`plan`] | three answers → a transport and the reason |
+//! | [`parts`] | what a producer streams in, as parts |
 //! | [`presence`] | what a member says of itself, and who is there |
 //! | [`path`] | what a server has written to a stream, for who wonders what has come through |
 //! | [`sse`] | entries and signals as event-stream bytes, and back |
@@ -22,6 +23,7 @@ pub mod cursor;
 pub mod frame;
 pub mod json;
 pub mod message;
+pub mod parts;
 pub mod path;
 pub mod plan;
 pub mod presence;

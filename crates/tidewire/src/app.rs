@@ -24,6 +24,7 @@ use crate::{
     manifest::Plan,
     metrics::Metrics,
     path::Paths,
+    streams::Lingering,
     ticket::Tickets,
     token::ApiKeys,
     webhook::AllCounts,
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) tickets: Tickets,
     pub(crate) metrics: Metrics,
     pub(crate) paths: Paths,
+    pub(crate) lingering: Lingering,
     pub(crate) leaving: watch::Sender<bool>,
     /// Sent anew by each reload, also when it is the same.
     pub(crate) plan: watch::Sender<Arc<Plan>>,
@@ -101,6 +103,7 @@ impl App {
             parts,
             metrics: Metrics::default(),
             paths: Paths::default(),
+            lingering: Lingering::default(),
             leaving: watch::Sender::new(false),
             plan: watch::Sender::new(Arc::new(plan)),
             obeyed: watch::Sender::new(Sequence::ZERO),

@@ -39,6 +39,7 @@
 //! | `outbound` | requests that this server makes |
 //! | `routes` | the one table of paths |
 //! | `sse` `socket` `events` `publish` `presence` `manifest` `ticket` | the doors |
+//! | `streams` | the door for producers: parts, for as long as they come |
 //! | `canary` `path` | what a client needs to find out that its network holds streams back |
 //! | `metrics` | what is counted, for Prometheus |
 //! | `cors` | which pages may talk to this server |
@@ -79,6 +80,7 @@ mod routes;
 mod serve;
 mod socket;
 mod sse;
+mod streams;
 mod sweep;
 mod ticket;
 mod tidewire;

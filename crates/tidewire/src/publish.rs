@@ -119,7 +119,7 @@ pub(crate) async fn read_body(
 
 /// Reads on for a while what nobody wants. If the connection were closed on a peer that is still
 /// sending, its system would throw the answer away (RFC 9112 §9.6).
-fn discard(app: &App, mut body: Body) {
+pub(crate) fn discard(app: &App, mut body: Body) {
     const BYTES_MAX: usize = 8 * 1024 * 1024;
     let limit = app.hub.limits().close_timeout;
     tokio::spawn(async move {
@@ -162,7 +162,7 @@ fn guess(bytes: Bytes) -> Result<Data, DataError> {
     Data::json(bytes.clone()).or_else(|_| Data::text(bytes.clone())).or(Ok(Data::Binary(bytes)))
 }
 
-fn text_header<'a>(
+pub(crate) fn text_header<'a>(
     headers: &'a HeaderMap,
     name: &str,
     code: Code,

@@ -14,7 +14,7 @@ use crate::{
     access,
     answer::{Refused, json_response},
     app::App,
-    canary, cors, events, manifest, metrics, page, path, presence, publish, socket, sse,
+    canary, cors, events, manifest, metrics, page, path, presence, publish, socket, sse, streams,
 };
 
 /// The doors, under the prefix and nowhere else: what an app mounts beside its own paths.
@@ -24,6 +24,7 @@ pub(crate) fn doors(app: App) -> Router {
         .route("/socket", get(socket::socket))
         .route("/events", get(events::events))
         .route("/topics/{*topic}", post(publish::publish))
+        .route("/streams/{*topic}", post(streams::streams))
         .route("/publish", post(publish::publish_batch))
         .route("/presence", post(presence::announce))
         .route("/presence/{*topic}", get(presence::members))
@@ -82,7 +83,7 @@ async fn not_found(State(app): State<App>, OriginalUri(uri): OriginalUri) -> Ref
     let prefix = &app.prefix;
     let message = format!(
         "there is nothing at {:?}: the doors are {prefix}/sse, {prefix}/socket, {prefix}/events, \
-         {prefix}/topics/…, {prefix}/publish, {prefix}/presence, {prefix}/tickets, {prefix}/plan, \
+         {prefix}/topics/…, {prefix}/streams/…, {prefix}/publish, {prefix}/presence, {prefix}/tickets, {prefix}/plan, \
          {prefix}/canary and {prefix}/path",
         uri.path()
     );

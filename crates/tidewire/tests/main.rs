@@ -25,6 +25,7 @@ mod presence;
 mod reload;
 mod revoke;
 mod slow_reader;
+mod streams;
 mod support;
 mod sweep;
 mod transport;

@@ -7,6 +7,7 @@ import type { Off, SendOptions, Sent, VolatileOptions } from './api.js'
 import { Backoff } from './backoff.js'
 import type { Engine } from './engine.js'
 import { Loss, pathOf } from './net.js'
+import { put } from './newest.js'
 
 /** All attempts together, in ms. */
 const PUBLISH_MOST = 30_000
@@ -120,7 +121,7 @@ function toss(engine: Engine, topic: string, event: string, data: unknown, item:
   let row = tossed.get(engine)
   if (!row) tossed.set(engine, (row = { flying: 0, waiting: new Map() }))
   const { waiting } = row
-  waiting.set(kind, () => post(engine, topic, event, data, { item }))
+  put(waiting, kind, () => post(engine, topic, event, data, { item }))
   const next = (): void => {
     const [first] = waiting
     if (!first || row.flying >= TOSSED_MOST) return

@@ -6,6 +6,7 @@ import { bytesOf, entryOfBytes } from './binary.js'
 import { entryOf } from './entry.js'
 import { inOrder } from './flow.js'
 import { type Json, lossOf, Loss } from './net.js'
+import { put } from './newest.js'
 import type { Sub } from './sub.js'
 
 /** What an answer is passed to, at once: what follows it may lie in the same piece of bytes. */
@@ -178,8 +179,7 @@ export class Socket extends Carrier {
   /** Sends what nobody waits for: now, or once what was sent before has gone, and then the newest of its kind; or never. */
   toss(kind: string, message: Message, data: unknown): undefined {
     if (!this.isOpen) return
-    this.#tossed.delete(kind)
-    this.#tossed.set(kind, [message, data])
+    put(this.#tossed, kind, [message, data])
     this.#stopTossing ??= this.#toss()
   }
 

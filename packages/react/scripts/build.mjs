@@ -1,4 +1,4 @@
-// Builds dist/: one ESM file with its source map, and the types. Needs the client's dist/.
+// Builds dist/: one ESM file for each entry, with its source map, and the types. Needs the client's dist/.
 
 import { execFileSync } from 'node:child_process'
 import { rmSync } from 'node:fs'
@@ -7,5 +7,5 @@ import { build } from 'esbuild'
 
 const folder = fileURLToPath(new URL('..', import.meta.url))
 rmSync(`${folder}dist`, { recursive: true, force: true })
-await build({ absWorkingDir: folder, entryPoints: ['src/index.ts'], outfile: 'dist/index.js', bundle: true, packages: 'external', format: 'esm', target: 'es2022', sourcemap: true, sourcesContent: true })
+await build({ absWorkingDir: folder, entryPoints: ['src/index.ts', 'src/presence.ts'], outdir: 'dist', bundle: true, packages: 'external', format: 'esm', target: 'es2022', sourcemap: true, sourcesContent: true })
 execFileSync('npx', ['tsc', '-p', folder, '--emitDeclarationOnly'], { stdio: 'inherit' })

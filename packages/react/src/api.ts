@@ -1,7 +1,7 @@
 // What an app sees: the types of the hooks, and nothing that runs.
 
 import type { FunctionComponent, ReactNode } from 'react'
-import type { After, Contract, Entry, EventsOf, Gap, Live, Meta, Refusal, Seam, SendOptions, Sent, Status, TopicOf, TopicOptions } from '@tidewire/client'
+import type { After, Contract, Entry, EventsOf, Gap, Live, Meta, Refusal, Seam, SendOptions, Sent, Status, TopicOf, TopicOptions, VolatileOptions } from '@tidewire/client'
 
 /** A topic that is not known yet, as in `` id && `chat/${id}` ``: the hook waits. */
 export type Nothing = null | undefined | false | ''
@@ -17,7 +17,7 @@ export interface ListOptions<N, K extends string = string> {
   event?: K
   /** At most so many entries, the newest. Default 100. */
   limit?: number
-  /** Where the list begins. Default `start`; `now` for a list without a past. */
+  /** Where the list begins, read forward from there. Default: with the newest entries; `now` for a list without a past. */
   after?: After
   /** What an entry is about: a newer one takes the place of an older one with the same key. */
   key?: (entry: N) => unknown
@@ -39,14 +39,22 @@ export interface List<N> {
 export interface StreamOptions<K extends string = string, U extends string = string> {
   /** Only this event. Default: all but the last one. */
   event?: K
-  /** The event that is the last one. Default `end`. */
+  /** The event that is the last one. Default: `end`, `fail` or `cancel`. */
   until?: U
+  /** Of several texts in one stream, this one. Default: all of them, as they come. */
+  item?: string
   /** Default `start`: a stream that is joined late, or after a reload, is heard whole. */
   after?: After
 }
 
 export interface Stream<D, L = unknown> {
-  /** What the entries carried, oldest first. */
+  /** The text so far. */
+  readonly text: string
+  /** `failed` also where the stream cannot be read: see `error`. */
+  readonly state: 'streaming' | 'done' | 'failed' | 'cancelled'
+  /** Stops whoever writes it. */
+  cancel(): void
+  /** What the entries carried, oldest first. A text may come in fewer pieces than it was written. */
   readonly parts: readonly D[]
   /** The last event has come. */
   readonly done: boolean
@@ -57,7 +65,11 @@ export interface Stream<D, L = unknown> {
 }
 
 /** Publishes to the topic. */
-export type Send<E> = <K extends keyof E & string>(event: K, data: E[K], options?: SendOptions) => Promise<Sent>
+export interface Send<E> {
+  <K extends keyof E & string>(event: K, data: E[K], options?: SendOptions): Promise<Sent>
+  /** Nobody waits for it. */
+  <K extends keyof E & string>(event: K, data: E[K], options: VolatileOptions): void
+}
 
 export interface UseTopic<C extends Contract> {
   <T extends TopicOf<C>>(topic: T | Nothing, event: '*', listener: (data: EventsOf<C, T>[keyof EventsOf<C, T>], meta: Meta) => void, options?: TopicOptions): void
@@ -67,6 +79,7 @@ export interface UseTopic<C extends Contract> {
 }
 
 export interface UseLatest<C extends Contract> {
+  <T extends TopicOf<C>>(topic: T | Nothing): ReadonlyMap<string, EventsOf<C, T>[keyof EventsOf<C, T>]>
   <T extends TopicOf<C>, K extends keyof EventsOf<C, T> & string>(topic: T | Nothing, event: K, initial: EventsOf<C, T>[K], options?: TopicOptions): EventsOf<C, T>[K]
   <T extends TopicOf<C>, K extends keyof EventsOf<C, T> & string>(topic: T | Nothing, event: K, initial?: undefined, options?: TopicOptions): EventsOf<C, T>[K] | undefined
 }
@@ -78,7 +91,10 @@ export interface Hooks<C extends Contract> {
   useLive(): Live<C>
   /** Calls the listener with each event while the component is there. */
   useTopic: UseTopic<C>
-  /** The data of the newest event since the component is there; `initial` before the first. */
+  /**
+   * With a topic alone: its values by item, of a feature that keeps the latest. With an event: the data of
+   * the newest one since the component is there; `initial` before the first.
+   */
   useLatest: UseLatest<C>
   /** What the topic keeps, and what comes, as one list. */
   useList<T extends TopicOf<C>, K extends keyof EventsOf<C, T> & string = keyof EventsOf<C, T> & string>(

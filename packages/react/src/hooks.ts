@@ -2,17 +2,16 @@
 
 import { createContext, createElement, useCallback, useContext, useEffect, useInsertionEffect, useMemo, useRef, useSyncExternalStore } from 'react'
 import type { Contract, Entry, Live, Meta, SendOptions, Status, TopicOptions } from '@tidewire/client'
-import type { Hooks, List, ListOptions, Nothing, Stream, StreamOptions } from './api.js'
+import type { Hooks, List, ListOptions, Nothing, StreamOptions } from './api.js'
 import { list } from './list.js'
 import { type Store, store } from './store.js'
-import { stream } from './stream.js'
+import { NO_STREAM, stream } from './stream.js'
 
 /** What a server renders: it never connects. */
-const IDLE: Status = { state: 'idle', why: 'nobody listens yet', next: 'connects when somebody listens' }
+const IDLE: Status = { state: 'idle', why: 'nobody listens', next: 'nothing' }
 /** What is shown of a topic that is not known yet. */
-const NO_LATEST = store<{ data?: unknown }>({}, () => () => {})
-const NO_LIST = store<List<Entry>>({ entries: [], loading: false, reload() {} }, () => () => {})
-const NO_STREAM = store<Stream<unknown>>({ parts: [], done: false }, () => () => {})
+const NO_VALUES: { data?: unknown } = { data: new Map() }
+const NO_LIST: List<Entry> = { entries: [], loading: false, reload() {} }
 
 /**
  * The hooks of an app, typed by its contract: call it once, in a file of its own. With a connection,
@@ -23,14 +22,14 @@ export function hooks<C extends Contract = Contract>(live?: Live<C>): Hooks<C> {
 
   const useLive = (): Live => {
     const found = useContext(Context)
-    if (!found) throw new Error('no connection: give hooks() one, or put <Tidewire live={…}> above this component')
+    if (!found) throw new Error('no connection: give hooks() one, or put <Tidewire live={…}>')
     return found
   }
 
-  /** One store for as long as what it depends on stays the same. */
-  const useStore = <S>(make: (live: Live) => Store<S>, ...on: unknown[]): S => {
+  /** One store of a topic for as long as what it depends on stays the same; `none` where there is no topic. */
+  const useStore = <S extends object>(none: S, topic: string | Nothing, make: (live: Live, topic: string) => Store<S>, ...on: unknown[]): S => {
     const live = useLive()
-    const { subscribe, get, first } = useMemo(() => make(live), [live, ...on])
+    const { subscribe, get, first } = useMemo(() => (topic ? make(live, topic) : store(none, () => () => {})), [live, topic, ...on])
     return useSyncExternalStore(subscribe, get, first)
   }
 
@@ -47,11 +46,16 @@ export function hooks<C extends Contract = Contract>(live?: Live<C>): Hooks<C> {
       }, [live, topic, event])
     },
 
-    useLatest(topic: string | Nothing, event: string, initial?: unknown, options: TopicOptions = {}) {
+    useLatest(topic: string | Nothing, event?: string, initial?: unknown, options: TopicOptions = {}) {
       const now = useNewest(options)
+      const none = event ? {} : NO_VALUES
       const { data = initial } = useStore(
-        (live) => (topic ? store<{ data?: unknown }>({}, (change) => live.topic(topic, topicOptions(now)).on(event, (data) => change({ data }))) : NO_LATEST),
+        none,
         topic,
+        (live, topic) =>
+          store(none, (change) =>
+            event ? live.topic(topic, topicOptions(now)).on(event, (data) => change({ data })) : live.topic(topic).latest().on((values) => change({ data: new Map(values) })),
+          ),
         event,
       )
       return data
@@ -60,13 +64,13 @@ export function hooks<C extends Contract = Contract>(live?: Live<C>): Hooks<C> {
     useList(topic: string | Nothing, options: ListOptions<Entry> = {}) {
       const now = useNewest(options)
       const { event, limit = 100 } = options
-      return useStore((live) => (topic ? list(live, topic, event, limit, now) : NO_LIST), topic, event, limit)
+      return useStore(NO_LIST, topic, (live, topic) => list(live, topic, event, limit, now), event, limit)
     },
 
     useStream(topic: string | Nothing, options: StreamOptions = {}) {
       const now = useNewest(options)
-      const { event, until = 'end' } = options
-      return useStore((live) => (topic ? stream(live, topic, event, until, now) : NO_STREAM), topic, event, until)
+      const { event, until, item } = options
+      return useStore(NO_STREAM, topic, (live, topic) => stream(live, topic, event, until, item, now), event, until, item)
     },
 
     useStatus() {
@@ -79,7 +83,7 @@ export function hooks<C extends Contract = Contract>(live?: Live<C>): Hooks<C> {
       const live = useLive()
       return useCallback(
         async (event: string, data: unknown, options?: SendOptions) => {
-          if (!topic) throw new Error('there is no topic to send to yet')
+          if (!topic) throw new Error('there is no topic yet')
           return live.topic(topic).send(event, data, options)
         },
         [live, topic],

@@ -1,5 +1,5 @@
-// A topic as a list: pages of history, then what comes after the last page's cursor. The log has one
-// order, so nothing falls between them; after a gap it begins anew.
+// A topic as a list: its newest entries, by pages from the back, then what comes after the first page's
+// cursor. The log has one order, so nothing falls between them; after a gap it begins anew.
 //
 // Invariant: no entry stands in the list twice, and never more than `limit`.
 
@@ -10,6 +10,8 @@ import { type Store, store } from './store.js'
 /** How long to wait before a page is asked for again, at most; spread by chance, doubling from the first. */
 const RETRY_MS_FIRST = 500
 const RETRY_MS_MAX = 20_000
+/** Entries that a page from the back has at most. */
+const PAGE_MAX = 1000
 
 export function list(live: Live, topic: string, event: string | undefined, limit: number, options: () => ListOptions<Entry>): Store<List<Entry>> {
   let kept = new Map<unknown, Entry>()
@@ -19,16 +21,20 @@ export function list(live: Live, topic: string, event: string | undefined, limit
   let load = (): void => {}
   const first: List<Entry> = { entries: [], loading: true, reload: () => load() }
 
-  const add = (to: typeof kept, entry: Entry): void => {
-    if (event && entry.event !== event) return
+  const keyOf = (entry: Entry): unknown => {
     const { key } = options()
-    to.set(key ? key(entry) : (entry.id ?? entry), entry)
-    if (to.size > limit) to.delete(to.keys().next().value)
+    return key ? key(entry) : (entry.id ?? entry)
+  }
+  const counts = (entry: Entry): boolean => !event || entry.event === event
+  const add = (entry: Entry): void => {
+    kept.set(keyOf(entry), entry)
+    if (kept.size > limit) kept.delete(kept.keys().next().value)
   }
 
   return store<List<Entry>>(first, (change) => {
     let off: Off = () => {}
     let abort = new AbortController()
+    let isLost = false
     let timer: ReturnType<typeof setTimeout> | undefined
 
     const shown = () => ({ entries: [...kept.values()] })
@@ -46,6 +52,7 @@ export function list(live: Live, topic: string, event: string | undefined, limit
             attempts = 0
             return change({ error: undefined })
           }
+          isLost = true
           change({ gap: seam.gap, loading: true })
           // A server that answers every page with a gap is not to be asked for pages all the time.
           if (attempts) return later()
@@ -55,7 +62,9 @@ export function list(live: Live, topic: string, event: string | undefined, limit
         heard.on('tidewire.refused', (error) => change({ error })),
         heard.on('*', (data, meta) => {
           if (meta.id) place = meta.id
-          add(kept, { ...meta, data })
+          const entry = { ...meta, data }
+          if (!counts(entry)) return
+          add(entry)
           change(shown())
         }),
       ]
@@ -67,17 +76,18 @@ export function list(live: Live, topic: string, event: string | undefined, limit
       abort.abort()
       clearTimeout(timer)
       const { signal } = (abort = new AbortController())
-      const fresh: typeof kept = new Map()
-      let after = options().after ?? 'start'
+      // Where the log is another one, or has lost something, a place in it is none.
+      let { after = 'start' } = isLost ? {} : options()
+      let all: Entry[] = []
       try {
-        for (let more = after !== 'now'; more;) {
-          const page = await live.topic(topic).history({ after, signal })
+        for (let more = after === 'start', before: string | undefined; more;) {
+          const { entries, cursor, earlier } = await live.topic(topic).history({ last: Math.min(limit, PAGE_MAX), signal, ...(before && { before }) })
           if (signal.aborted) return
           change({ error: undefined })
-          for (const entry of page.entries) add(fresh, entry)
-          if (page.seam.continuity === 'gap') change({ gap: page.seam.gap })
-          after = page.cursor
-          more = page.more
+          all = [...entries.filter(counts), ...all]
+          if (!before) after = cursor
+          before = entries[0]?.id
+          more = !!(before && earlier) && new Set(all.map(keyOf)).size < limit
         }
       } catch (thrown) {
         if (signal.aborted) return
@@ -90,7 +100,8 @@ export function list(live: Live, topic: string, event: string | undefined, limit
           // What the pages do not give, the subscription may: now, or after `reconnect()`.
         }
       }
-      kept = fresh
+      kept = new Map()
+      all.forEach(add)
       place = after
       change({ ...shown(), loading: false })
       listen(after)

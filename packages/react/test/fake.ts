@@ -1,7 +1,7 @@
 // A `Live` without a network, as the types of the client say: a log per topic, places, seams, lingering.
 // It counts what would have gone over the wire.
 
-import type { After, Entry, EventsOptions, Gap, HistoryOptions, Live, Meta, Off, Page, Refusal, Seam, Sent, Status, Topic, TopicOptions } from '@tidewire/client'
+import type { After, Entry, EventsOptions, Gap, HistoryOptions, Live, Member, Meta, Off, Page, Presence, PresenceOptions, Refusal, Seam, Sent, Status, Topic, TopicOptions } from '@tidewire/client'
 
 type Call = (...given: any[]) => void
 interface Reader {
@@ -39,9 +39,10 @@ export class FakeLive implements Live {
     return this.#readers.get(topic)?.size ?? 0
   }
 
-  publish(topic: string, event: string, data: unknown): string {
+  publish(topic: string, event: string, data: unknown, item?: string): string {
     const id = `e.${++this.#sequence}`
-    const entry: Entry = this.keeps ? { topic, event, data, id } : { topic, event, data }
+    const its = { topic, event, ...(item && { item }), data }
+    const entry: Entry = this.keeps ? { ...its, id } : its
     if (this.keeps) this.#log(topic).push(entry)
     if (!this.isRefusing) for (const reader of [...(this.#readers.get(topic) ?? [])]) this.#tell(reader, entry)
     return id
@@ -81,12 +82,71 @@ export class FakeLive implements Live {
     return {
       name,
       on: (event: string, call: Call) => this.#on(name, event, call, options),
-      send: async (event: string, data: unknown): Promise<Sent> => {
+      send: (async (event: string, data: unknown): Promise<Sent> => {
         this.wire.push(`send ${name} ${event}`)
         return { id: this.publish(name, event, data), stored: 'memory' }
-      },
+      }) as Topic['send'],
       events: (given?: EventsOptions) => this.#events(name, given),
       history: (given?: HistoryOptions) => this.#history(name, given),
+      latest: () => {
+        const values = new Map()
+        return {
+          values,
+          on: (listener: Call) => this.#on(name, '*', (data, meta) => {
+            if (data === null) values.delete(meta.item ?? '')
+            else values.set(meta.item ?? '', data)
+            listener(values, { ...meta, data })
+          }, { after: 'start' }),
+        }
+      },
+      text: () => { throw new Error('not faked') },
+      cancel: async () => {
+        this.wire.push(`cancel ${name}`)
+        this.publish(name, 'cancel', { by: null })
+        return true
+      },
+      presence: <S>(given: PresenceOptions<S> = {}) => this.#presence(name, given as PresenceOptions<unknown>) as Presence<S>,
+    }
+  }
+
+  /** Members of a topic: `me` is this client. */
+  readonly here = new Map<string, Member<any>[]>()
+  readonly #watching = new Map<string, Set<Call>>()
+
+  /** Somebody comes, changes or, without a state, goes. */
+  member(topic: string, member: string, state?: unknown, user: string | null = null): void {
+    const others = (this.here.get(topic) ?? []).filter((one) => one.member !== member)
+    this.here.set(topic, state === undefined ? others : [...others, { member, user, state, isMe: member === 'me' }])
+    for (const call of [...(this.#watching.get(topic) ?? [])]) this.#call(call, this.here.get(topic), { event: 'load' })
+  }
+
+  #presence(topic: string, { state, join }: PresenceOptions): Presence {
+    const calls = this.#watching.get(topic) ?? new Set()
+    this.#watching.set(topic, calls)
+    const mine = new Set<Call>()
+    const enter = (state: unknown): void => {
+      this.wire.push(`enter ${topic} ${JSON.stringify(state)}`)
+      this.member(topic, 'me', state)
+    }
+    this.wire.push(`watch ${topic}`)
+    if (join || state !== undefined) enter(state ?? {})
+    const all = (): Member[] => this.here.get(topic) ?? []
+    queueMicrotask(() => mine.forEach((call) => calls.has(call) && this.#call(call, all(), { event: 'load' })))
+    return {
+      get members() {
+        return all()
+      },
+      users: () => [...new Set(all().map(({ user, member }) => user ?? member))].map((who) => {
+        const members = all().filter(({ user, member }) => (user ?? member) === who)
+        return { user: members[0]!.user, state: members.at(-1)!.state, isMe: members.some(({ isMe }) => isMe), members }
+      }),
+      on: (call: Call) => (mine.add(call), calls.add(call), () => calls.delete(call)),
+      set: enter,
+      leave: () => {
+        this.wire.push(`leave ${topic}`)
+        mine.forEach((call) => calls.delete(call))
+        this.member(topic, 'me')
+      },
     }
   }
 
@@ -154,13 +214,18 @@ export class FakeLive implements Live {
     else for (const entry of [...this.#log(topic)]) this.#tell(reader, entry)
   }
 
-  async #history(topic: string, { after = 'start', limit = 100, signal }: HistoryOptions = {}): Promise<Page<any>> {
-    this.wire.push(`page ${topic} ${after}`)
+  async #history(topic: string, { after = 'start', limit = 100, last, before, signal }: HistoryOptions = {}): Promise<Page<any>> {
+    this.wire.push(`page ${topic} ${last === undefined ? after : `last ${last}${before ? ` before ${before}` : ''}`}`)
     await this.hold
     await new Promise((resolve) => setImmediate(resolve))
     signal?.throwIfAborted()
     const refusal = this.refusals.shift()
     if (refusal) throw Object.assign(new Error(refusal.message), refusal)
+    if (last !== undefined) {
+      const all = this.#log(topic).filter(({ id }) => !before || placeOf(id!) < placeOf(before))
+      const entries = all.slice(-Math.min(last, this.pageSize))
+      return { entries, cursor: `e.${this.#sequence}`, more: false, earlier: entries.length < all.length, seam: { continuity: 'new' } }
+    }
     const rest = this.#log(topic).filter(({ id }) => placeOf(id!) > this.#place(after))
     const entries = rest.slice(0, Math.min(limit, this.pageSize))
     const more = entries.length < rest.length
@@ -182,7 +247,7 @@ export class FakeLive implements Live {
           continue
         }
         yield entry
-        if (entry.event === until) return
+        if ([until].flat().includes(entry.event)) return
       }
     } finally {
       off()

@@ -148,6 +148,21 @@ test('useLatest shows the newest, and begins anew with another topic', async () 
   assert.equal(at.text, 'initial')
 })
 
+test('useLatest of a topic alone: its values by item, and each change', async () => {
+  const live = new FakeLive()
+  live.publish('tasks/7', 'changed', { id: 1, title: 'one' }, 'a')
+  const Values = ({ topic }: { topic: 'tasks/7' | null }) => <>{[...useLatest(topic)].map(([item, data]) => `${item}=${data.title}`).join(' ')}</>
+  const at = await mount(<Tidewire live={live}><Values topic="tasks/7" /></Tidewire>, { strict: true })
+  assert.equal(at.text, 'a=one')
+  await after(() => live.publish('tasks/7', 'changed', { id: 2, title: 'two' }, 'b'))
+  assert.equal(at.text, 'a=one b=two')
+  await after(() => live.publish('tasks/7', 'changed', null, 'a'))
+  assert.equal(at.text, 'b=two')
+  assert.deepEqual(live.wire, ['subscribe tasks/7 start'])
+  await at.render(<Tidewire live={live}><Values topic={null} /></Tidewire>)
+  assert.equal(at.text, '')
+})
+
 test('useStatus shows each change', async () => {
   const live = new FakeLive()
   const Badge = () => {

@@ -32,7 +32,7 @@ test('history, then what comes, without a seam and without twins', async () => {
   await loaded()
   await after(() => say(live, 'e'))
   assert.equal(at.text, 'a b c d e')
-  assert.deepEqual(live.wire, ['page chat/a start', 'page chat/a e.2', 'subscribe chat/a e.4'])
+  assert.deepEqual(live.wire, ['page chat/a last 100', 'page chat/a last 100 before e.3', 'subscribe chat/a e.4'])
 })
 
 test('what is stored between the last page and the subscription is in the list', async () => {
@@ -59,6 +59,33 @@ test('it is never longer than its limit, from history and live', async () => {
   await at.render(view(live, { limit: 4 }))
   await loaded()
   assert.equal(at.text, 'b c d e', 'another limit loads anew')
+})
+
+test('it opens with its newest entries: what is older is not read', async () => {
+  const live = new FakeLive()
+  for (let n = 0; n < 50; n++) say(live, `${n}`)
+  const at = await mount(view(live, { limit: 5 }))
+  await loaded()
+  await after(() => say(live, 'live'))
+  assert.equal(at.text, '46 47 48 49 live')
+  assert.deepEqual(live.wire, ['page chat/a last 5', 'subscribe chat/a e.50'])
+})
+
+test('of one event, or with a key, it reads back until there are enough, and no further', async () => {
+  const live = new FakeLive()
+  live.pageSize = 4
+  for (let n = 0; n < 20; n++) {
+    say(live, `${n}`)
+    live.publish('chat/a', 'typing', { who: 'Ana' })
+  }
+  const at = await mount(view(live, { event: 'message', limit: 3 }))
+  await loaded()
+  assert.equal(at.text, '17 18 19')
+  assert.equal(pages(live), 2)
+  const Keyed = () => <>{useList('chat/a', { key: ({ event, data }) => ('who' in data ? event : Number(data.text) % 3), limit: 3 }).entries.map(({ data }) => ('who' in data ? data.who : data.text)).join(' ')}</>
+  const keyed = await mount(<Tidewire live={live}><Keyed /></Tidewire>)
+  await until('it is loaded', () => keyed.text)
+  assert.equal(keyed.text, 'Ana 18 19')
 })
 
 test('one event, or all of them', async () => {
@@ -96,7 +123,7 @@ test('StrictMode loads once', async () => {
   await loaded()
   await after(() => say(live, 'b'))
   assert.equal(at.text, 'a b')
-  assert.deepEqual(live.wire, ['page chat/a start', 'subscribe chat/a e.1'])
+  assert.deepEqual(live.wire, ['page chat/a last 100', 'subscribe chat/a e.1'])
 })
 
 test('a gap loads anew, is told, and what comes meanwhile is there once', async () => {
@@ -226,7 +253,7 @@ test('it can begin now, or after a place', async () => {
   const now = await mount(view(live, { after: 'now' }))
   await after(() => say(live, 'c'))
   assert.equal(now.text, 'c')
-  assert.equal(pages(live), 1)
+  assert.equal(pages(live), 0)
 })
 
 test('a page of the topic before does not come into the list', async () => {
@@ -255,7 +282,7 @@ test('after unmounting nothing is asked or heard', async () => {
   await after(release)
   shown.reload()
   await after(() => new Promise((resolve) => setTimeout(resolve, 10)))
-  assert.deepEqual(live.wire, ['page chat/a start'])
+  assert.deepEqual(live.wire, ['page chat/a last 100'])
   assert.equal(live.readers('chat/a'), 0)
 })
 

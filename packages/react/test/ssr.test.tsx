@@ -5,11 +5,13 @@ import test from 'node:test'
 import * as React from 'react'
 import { renderToString } from 'react-dom/server'
 import { hooks } from '../src/index.js'
+import { presence } from '../src/presence.js'
 import type { App } from './app.js'
 import { page, until } from './dom.js'
 import { FakeLive } from './fake.js'
 
-const { Tidewire, useLatest, useList, useSend, useStatus, useStream, useTopic } = hooks<App>()
+const { Tidewire, useLatest, useList, useLive, useSend, useStatus, useStream, useTopic } = hooks<App>()
+const usePresence = presence(useLive)
 
 const Everything = () => {
   useTopic('chat/general', 'message', () => {})
@@ -17,7 +19,8 @@ const Everything = () => {
   const { who } = useLatest('chat/general', 'typing', { who: 'nobody' })
   const { entries, loading } = useList('chat/general', { event: 'message' })
   const { parts, done } = useStream('answers/42')
-  return <p>{`${who}, ${loading ? 'loading' : entries.map(({ data }) => data.text)}, ${parts.length} ${done}, ${useStatus().state}`}</p>
+  const { members } = usePresence('chat/general', { name: 'me' })
+  return <p>{`${useLatest('tasks/7').size + members.length}, ${who}, ${loading ? 'loading' : entries.map(({ data }) => data.text)}, ${parts.length} ${done}, ${useStatus().state}`}</p>
 }
 
 test('a server renders the first state and connects to nothing; a browser goes on from there', async (t) => {
@@ -27,7 +30,7 @@ test('a server renders the first state and connects to nothing; a browser goes o
   const element = (live: FakeLive) => <Tidewire live={live}><Everything /></Tidewire>
   assert.equal(typeof globalThis.window, 'undefined', 'there is no window here')
   const html = renderToString(element(server))
-  assert.equal(html, '<p>nobody, loading, 0 false, idle</p>')
+  assert.equal(html, '<p>0, nobody, loading, 0 false, idle</p>')
   await new Promise((resolve) => setTimeout(resolve, 20))
   assert.deepEqual(server.wire, [])
 
@@ -39,7 +42,7 @@ test('a server renders the first state and connects to nothing; a browser goes o
   container.innerHTML = html
   const shown = container.firstChild
   await React.act(async () => void hydrateRoot(container, element(server)))
-  await until('it is live', () => container.textContent === 'nobody, kept, 0 false, open')
+  await until('it is live', () => container.textContent === '1, nobody, kept, 0 false, open')
   assert.equal(container.firstChild, shown, 'the same element')
   assert.deepEqual(complaints, [])
 })

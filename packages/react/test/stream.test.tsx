@@ -115,8 +115,40 @@ test('an error is told', async () => {
   live.refusals.push({ code: 'forbidden', message: 'not yours', next: 'give_up' })
   await mount(view(live))
   await until('it is told', () => shown.error)
-  assert.deepEqual([shown.error?.message, shown.done], ['not yours', false])
+  assert.deepEqual([shown.error?.message, shown.done, shown.state], ['not yours', false, 'failed'])
 })
+
+test('texts are one text, whatever they come in; it says how it ended', async () => {
+  const live = new FakeLive()
+  let seen!: Stream<unknown>
+  const Text = ({ item }: { item?: string }) => {
+    seen = useStream('answers/42', item === undefined ? {} : { item })
+    return <>{seen.text}</>
+  }
+  const text = (data: string, item?: string) => live.publish('answers/42', 'text', data, item)
+  text('Once ')
+  const at = await mount(<Tidewire live={live}><Text /></Tidewire>)
+  await until('the first', () => at.text === 'Once ')
+  text('upon ', 'a')
+  live.publish('answers/42', 'tool', { name: 'clock' })
+  await until('more', () => at.text === 'Once upon ')
+  assert.deepEqual([seen.state, seen.done, seen.parts.length], ['streaming', false, 3])
+  seen.cancel()
+  await until('it is cancelled', () => seen.state === 'cancelled')
+  assert.deepEqual([seen.done, seen.error, live.wire.includes('cancel answers/42')], [true, undefined, true])
+  await at.render(<Tidewire live={live}><Text item="a" /></Tidewire>)
+  await until('one of its texts', () => at.text === 'upon ')
+})
+
+for (const [event, data, state, why] of [['end', {}, 'done', undefined], ['fail', { message: 'the model is down' }, 'failed', 'the model is down'], ['cancel', { by: null }, 'cancelled', undefined]] as const) {
+  test(`a stream whose last event is ${event} is ${state}`, async () => {
+    const live = new FakeLive()
+    await mount(view(live))
+    live.publish('answers/42', event, data)
+    await until('it is told', () => shown.done)
+    assert.deepEqual([shown.state, shown.error?.message], [state, why])
+  })
+}
 
 test('one event alone, and another that ends it', async () => {
   const live = new FakeLive()

@@ -2,6 +2,7 @@
 
 import type { Live } from '@tidewire/client'
 import { hooks } from '../src/index.js'
+import { presence } from '../src/presence.js'
 import type { App } from './app.js'
 
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
@@ -44,7 +45,21 @@ export function Typed(live: Live<App>, room: string, user: string | undefined) {
   const chat = useStream('chat/a', { until: 'typing' })
   is<Same<typeof chat.parts, readonly { text: string }[]>>()
 
+  is<Same<typeof values, ReadonlyMap<string, { id: number; title: string }>>>()
+  const values = useLatest('tasks/7')
+  is<Same<typeof answer.state, 'streaming' | 'done' | 'failed' | 'cancelled'>>()
+
+  const usePresence = presence(useLive)
+  is<Same<(typeof here.members)[number]['state'], { name: string }>>()
+  const here = usePresence(`chat/${room}`, { name: user ?? '' })
+  // @ts-expect-error of another form
+  here.set({ title: '' })
+  // @ts-expect-error there is no such feature
+  usePresence('chatt/a')
+
   const send = useSend(`chat/${room}`)
+  const nothing: void = send('typing', { who: '' }, { volatile: true, item: 'me' })
+  void nothing
   void send('message', { text: '' })
   // @ts-expect-error of another form
   void send('message', { who: '' })

@@ -119,6 +119,7 @@ limit_keys! {
     wait idempotency_window;
     wait head_timeout;
     wait body_timeout;
+    wait producer_timeout;
     wait handshake_timeout;
     wait slow_reader_timeout;
     wait beat_interval;

@@ -7,6 +7,8 @@ import type { Env } from '../../src/api.js'
 // Loaded now, so that the client's `import()` of them costs no turns later.
 import '../../src/upkeep.js'
 import '../../src/talk.js'
+import '../../src/views.js'
+import '../../src/here.js'
 
 interface Timer {
   at: number

@@ -5,6 +5,7 @@ import type { Gap } from '../../src/api.js'
 export interface Kept {
   topic: string
   event: string
+  item?: string
   id?: string
   data: unknown
   encoding?: 'text' | 'base64'
@@ -34,8 +35,8 @@ export class Log {
     return `${life.epoch}.${place}`
   }
 
-  append(topic: string, event: string, data: unknown, encoding?: Kept['encoding']): Kept {
-    const entry: Kept = { topic, event, id: this.cursorAt(++this.newest), data, ...(encoding && { encoding }) }
+  append(topic: string, event: string, data: unknown, encoding?: Kept['encoding'], item?: string): Kept {
+    const entry: Kept = { topic, event, ...(item && { item }), id: this.cursorAt(++this.newest), data, ...(encoding && { encoding }) }
     this.entries.push(entry)
     return entry
   }
@@ -72,5 +73,22 @@ export class Log {
   /** What these topics have after a place. */
   after(topics: string[], place: number): Kept[] {
     return this.entries.filter(({ topic, id }) => topics.includes(topic) && sequenceOf(id!) > place)
+  }
+
+  /** What counts of that, where not every entry does. */
+  past(topics: string[], place: number, keepOf: (topic: string) => string | undefined): Kept[] {
+    const past: Kept[] = []
+    for (const entry of this.after(topics, place)) {
+      const keep = keepOf(entry.topic)
+      const last = past.filter(({ topic }) => topic === entry.topic).at(-1)
+      const old = keep === 'latest' ? past.findIndex(({ topic, item }) => topic === entry.topic && item === entry.item) : -1
+      if (old >= 0) past.splice(old, 1)
+      const isMore = keep === 'text' && entry.encoding === 'text' && last?.encoding === 'text' && last.event === entry.event && last.item === entry.item
+      if (isMore) {
+        past.splice(past.indexOf(last), 1)
+        past.push({ ...entry, data: `${last.data}${entry.data}` })
+      } else past.push(entry)
+    }
+    return past
   }
 }

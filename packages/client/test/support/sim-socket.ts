@@ -6,6 +6,8 @@ import { errorOf, type Sim } from './sim.js'
 
 export class SimSocket {
   binaryType = 'blob'
+  /** Bytes that wait for the path. */
+  bufferedAmount = 0
   readyState = 0
   onopen: (() => void) | null = null
   onmessage: ((event: { data: unknown }) => void) | null = null
@@ -100,10 +102,17 @@ export class SimSocket {
     })
   }
 
-  #obey({ do: what, ref, topic, after = 'now', event = 'message', data, encoding, key, token }: { [name: string]: any }): void {
+  #obey({ do: what, ref, topic, after = 'now', event = 'message', data, encoding, key, item, token, member, here, gone }: { [name: string]: any }): void {
     const { sim } = this
     const refuse = (code: string): void => this.tell({ ref, error: errorOf(code) })
-    if (what === 'publish') return this.tell({ ref, ok: sim.store(topic, event, data, key, encoding) })
+    if (what === 'publish') {
+      const ok = sim.store(topic, event, data, key, encoding, item)
+      return ref === undefined ? undefined : this.tell({ ref, ok })
+    }
+    if (what === 'presence') {
+      const ok = sim.presence.announce({ member, here, gone }, 'ws')
+      return ok ? this.tell({ ref, ok }) : refuse('no_presence')
+    }
     if (what === 'token') return sim.admit(token, [...this.topics.keys()]) ? refuse('token_invalid') : this.tell({ ref, ok: {} })
     if (what === 'unsubscribe') return this.topics.delete(topic) ? this.tell({ ref, ok: { topic } }) : refuse('not_subscribed')
     if (what !== 'subscribe') return refuse('unknown_command')
@@ -116,7 +125,7 @@ export class SimSocket {
     if (!kept) return this.tell({ ref, ok: { topic, continuity: 'new' } })
     const { continuity, gap, from } = sim.log.begin([topic], after)
     this.tell({ ref, ok: { topic, continuity, ...(gap && { gap }), at: sim.log.cursorAt(from) } })
-    for (const entry of sim.log.after([topic], from)) if (sequenceOf(entry.id!) > from) this.hearEntry(entry)
+    for (const entry of sim.log.past([topic], from, sim.keepOf)) if (sequenceOf(entry.id!) > from) this.hearEntry(entry)
     this.tell({ live: { topic, at: sim.log.cursorAt(sim.log.newest) } })
   }
 }

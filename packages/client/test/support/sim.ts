@@ -6,6 +6,7 @@
 import type { Env } from '../../src/api.js'
 import { type Time, Wire } from './clock.js'
 import { type Kept, Log, sequenceOf } from './log.js'
+import { SimPresence } from './presence.js'
 import { SimSocket } from './sim-socket.js'
 
 export interface Asked {
@@ -16,12 +17,14 @@ export interface Asked {
   headers: Headers
   body: string
   signal: AbortSignal | undefined
+  keepalive?: boolean | undefined
 }
 
 export interface Feature {
   feature: string
   transport: 'sse' | 'ws' | 'poll'
   history: string
+  keep?: string
 }
 
 /** Answers in place of the server; `undefined` leaves it to the server. */
@@ -75,9 +78,9 @@ export class Flowing {
     this.raw(`${event === undefined ? '' : `event: ${event}\n`}${lines.join('')}${fields.join('')}\n`)
   }
 
-  entry({ topic, event, id, data, encoding }: Kept): void {
+  entry({ topic, event, item, id, data, encoding }: Kept): void {
     if (id) this.place = sequenceOf(id)
-    this.write(event === 'message' ? undefined : event, encoding ? data : JSON.stringify(data), { encoding, topic, id })
+    this.write(event === 'message' ? undefined : event, encoding ? data : JSON.stringify(data), { encoding, topic, item, id })
   }
 
   /** Writes text as it is. A path that holds streams back keeps it. */
@@ -128,6 +131,9 @@ export class Sim {
       { feature: 'typing', transport: 'sse', history: 'none' },
     ],
   }
+  readonly presence = new SimPresence(this)
+  /** Streams that were cancelled. */
+  readonly cancelled: string[] = []
   readonly asked: Asked[] = []
   readonly streams = new Set<Flowing>()
   readonly sockets = new Set<SimSocket>()
@@ -181,13 +187,19 @@ export class Sim {
   }
 
   isKept(topic: string): boolean {
-    return this.plan.features.find(({ feature }) => feature === topic.split('/')[0])?.history !== 'none'
+    return this.#featureOf(topic)?.history !== 'none' && !topic.endsWith('/~presence')
+  }
+
+  readonly keepOf = (topic: string): string | undefined => this.#featureOf(topic)?.keep
+
+  #featureOf(topic: string): Feature | undefined {
+    return this.plan.features.find(({ feature }) => feature === topic.split('/')[0])
   }
 
   /** Somebody publishes. */
-  publish(topic: string, data: unknown, event = 'message', encoding?: Kept['encoding']): Kept {
+  publish(topic: string, data: unknown, event = 'message', encoding?: Kept['encoding'], item?: string): Kept {
     const kept = this.isKept(topic)
-    const entry: Kept = kept ? this.log.append(topic, event, data, encoding) : { topic, event, data, ...(encoding && { encoding }) }
+    const entry: Kept = kept ? this.log.append(topic, event, data, encoding, item) : { topic, event, ...(item && { item }), data, ...(encoding && { encoding }) }
     for (const stream of [...this.streams]) if (stream.topics.includes(topic)) stream.entry(entry)
     for (const socket of [...this.sockets]) socket.hearEntry(entry)
     if (kept) this.#wakePolls()
@@ -255,10 +267,10 @@ export class Sim {
   }
 
   /** What the server answers to a publish, by whatever door. */
-  store(topic: string, event: string, data: unknown, key: string | undefined, encoding?: Kept['encoding']): object {
+  store(topic: string, event: string, data: unknown, key: string | undefined, encoding?: Kept['encoding'], item?: string): object {
     const before = key && this.#keys.get(`${topic} ${key}`)
     if (before) return { id: before.id ?? null, stored: 'fsync', duplicate: true }
-    const entry = this.publish(topic, data, event, encoding)
+    const entry = this.publish(topic, data, event, encoding, item)
     if (key) this.#keys.set(`${topic} ${key}`, entry)
     return { id: entry.id ?? null, stored: entry.id ? 'fsync' : 'memory' }
   }
@@ -267,10 +279,10 @@ export class Sim {
     for (const wake of [...this.#waiting]) wake()
   }
 
-  async #fetch(url: string, { method = 'GET', headers, body, signal }: RequestInit): Promise<Response> {
+  async #fetch(url: string, { method = 'GET', headers, body, signal, keepalive }: RequestInit): Promise<Response> {
     const { pathname, searchParams } = new URL(url)
     const text = body instanceof Uint8Array ? Buffer.from(body).toString('base64') : String(body ?? '')
-    const asked: Asked = { at: this.clock.time, method, path: pathname.replace(/^\/v1/, ''), query: searchParams, headers: new Headers(headers), body: text, signal: signal ?? undefined }
+    const asked: Asked = { at: this.clock.time, method, path: pathname.replace(/^\/v1/, ''), query: searchParams, headers: new Headers(headers), body: text, signal: signal ?? undefined, keepalive }
     this.asked.push(asked)
     // Who asks without end in no time would never let the test fail.
     if (this.asked.at(-1000)?.at === asked.at) {
@@ -321,7 +333,22 @@ export class Sim {
     if (path.startsWith('/topics/') && method === 'POST') {
       const isJson = asked.headers.get('content-type') === 'application/json'
       const topic = decodeURIComponent(path.slice('/topics/'.length))
-      return json(this.store(topic, asked.headers.get('tidewire-event') ?? 'message', isJson ? JSON.parse(asked.body) : asked.body, asked.headers.get('idempotency-key') ?? undefined, isJson ? undefined : 'base64'), 201)
+      return json(this.store(topic, asked.headers.get('tidewire-event') ?? 'message', isJson ? JSON.parse(asked.body) : asked.body, asked.headers.get('idempotency-key') ?? undefined, isJson ? undefined : 'base64', asked.headers.get('tidewire-item') ?? undefined), 201)
+    }
+    if (path === '/presence') {
+      const answer = this.presence.announce(JSON.parse(asked.body), 'http')
+      return answer ? json(answer) : refusal(404, 'no_presence')
+    }
+    if (path.startsWith('/presence/')) {
+      const topic = decodeURIComponent(path.slice('/presence/'.length))
+      return this.presence.refused(topic) ? refusal(404, 'no_presence') : json(this.presence.members(topic))
+    }
+    if (/^\/streams\/.*\/cancel$/.test(path)) {
+      const topic = decodeURIComponent(path.slice('/streams/'.length, -'/cancel'.length))
+      if (this.log.entries.some((entry) => entry.topic === topic && /^(end|fail|cancel)$/.test(entry.event))) return refusal(409, 'ended')
+      this.publish(topic, { by: null }, 'cancel')
+      this.cancelled.push(topic)
+      return json({})
     }
     return refusal(404, 'not_found')
   }
@@ -334,7 +361,7 @@ export class Sim {
     const at = kept.length ? this.log.cursorAt(from) : undefined
     stream.write('tidewire.hello', { ...this.hello(), connection: stream.name, continuity, ...(gap && { gap }), ...(at && { at }) }, { retry: `${this.retryMs}`, id: at })
     if (gap) stream.write('tidewire.gap', gap)
-    for (const entry of this.log.after(kept, from)) stream.entry(entry)
+    for (const entry of this.log.past(kept, from, this.keepOf)) stream.entry(entry)
     const beat = (): void => stream.write('tidewire.beat', { beat: true, ...(at && { at: this.log.cursorAt(this.log.newest) }) })
     if (asked.query.get('beats') === 'early') for (const ms of [250, 500, 1000, 2000]) this.clock.after(ms, beat)
     const beats = (): void => {
@@ -363,6 +390,12 @@ export class Sim {
     const wait = +(query.get('wait') ?? 0) * 1000
     const limit = +(query.get('limit') ?? 100)
     if (topics.some((topic) => !this.isKept(topic))) return refusal(400, 'no_history')
+    if (query.has('last')) {
+      const before = query.get('before')
+      const all = this.log.after(topics, 0).filter(({ id }) => !before || sequenceOf(id!) < sequenceOf(before))
+      const entries = all.slice(-+query.get('last')!)
+      return json({ entries, cursor: this.log.cursorAt(this.log.newest), more: false, earlier: entries.length < all.length, continuity: 'new' })
+    }
     const { continuity, gap, from } = this.log.begin(topics, query.get('after') ?? (query.has('wait') ? 'now' : 'start'))
     const { tag } = this.plan
     if (wait && !gap && !this.log.after(topics, from).length) {
@@ -379,7 +412,7 @@ export class Sim {
         asked.signal?.addEventListener('abort', () => (stop(), this.#waiting.delete(woken), done()))
       })
     }
-    const all = this.log.after(topics, from)
+    const all = this.log.past(topics, from, this.keepOf)
     const entries = all.slice(0, limit)
     const more = entries.length < all.length
     const cursor = more ? entries.at(-1)!.id : this.log.cursorAt(this.log.newest)
