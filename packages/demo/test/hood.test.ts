@@ -6,7 +6,13 @@ import type { Report } from '@tidewire/client'
 
 test('an id that is heard twice is counted as repeated, in its topic only', () => {
   const tally = new Tally()
-  for (const [topic, id] of [['a', '1'], ['a', '2'], ['a', '2'], ['b', '2']] as const) tally.heard(topic, id)
+  for (const [topic, id] of [
+    ['a', '1'],
+    ['a', '2'],
+    ['a', '2'],
+    ['b', '2'],
+  ] as const)
+    tally.heard(topic, id)
   assert.deepEqual([tally.of('a').repeated, tally.of('b').repeated, tally.of('a').heard], [1, 0, 3])
 })
 
@@ -69,7 +75,18 @@ test('only numbers that were acknowledged can be lost', () => {
 })
 
 test('a move of several topics is one line', () => {
-  const report = (transport: 'sse' | 'ws', path: string): Report => ({ at: '', server: '', status: { state: 'open', why: '', next: '' }, topics: ['board/a', 'stats/a'].map((topic) => ({ topic, transport, after: 'x.1' })), path: { sse: path }, plan: {}, recent: [] })
+  const report = (transport: 'sse' | 'ws', path: string): Report => ({
+    at: '',
+    server: '',
+    status: { state: 'open', why: '', next: '' },
+    topics: ['board/a', 'stats/a'].map((topic) => ({ topic, transport, after: 'x.1' })),
+    path: { sse: path },
+    plan: {},
+    recent: [],
+  })
   const lines = changes(report('sse', 'clear'), report('ws', 'buffered')).map(({ text }) => text)
-  assert.deepEqual(lines, ['board/a, stats/a: moved from event stream to WebSocket, each with its place.', 'This network lets event stream through: no, it holds it back.'])
+  assert.deepEqual(lines, [
+    'board/a, stats/a: moved from event stream to WebSocket, each with its place.',
+    'This network lets event stream through: no, it holds it back.',
+  ])
 })

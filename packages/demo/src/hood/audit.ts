@@ -11,7 +11,11 @@ const WHOLE = ['board', 'chat', 'notifications']
 const GRACE_MS = 800
 const PAGES_MAX = 5
 
-export interface Audit extends Compared { topics: number; unasked: number; at: number }
+export interface Audit extends Compared {
+  topics: number
+  unasked: number
+  at: number
+}
 
 export async function audit(live: Live<App>, tally: Tally): Promise<Audit> {
   const sum: Audit = { matched: 0, lost: 0, repeated: 0, unordered: 0, topics: 0, unasked: 0, at: Date.now() }

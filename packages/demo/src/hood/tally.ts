@@ -69,7 +69,12 @@ export class Tally {
   }
 }
 
-export interface Compared { matched: number; lost: number; repeated: number; unordered: number }
+export interface Compared {
+  matched: number
+  lost: number
+  repeated: number
+  unordered: number
+}
 
 /** What was heard, beside the entries of the log in the same stretch, both in order. */
 export function compare(heard: readonly string[], log: readonly string[]): Compared {

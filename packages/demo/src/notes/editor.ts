@@ -24,9 +24,19 @@ export interface NotesState {
   /** The server will not have it, and coming back as one is would not help. */
   refused?: string
 }
-export interface Notes { attach(host: HTMLElement): void; detach(): void; close(): void }
+export interface Notes {
+  attach(host: HTMLElement): void
+  detach(): void
+  close(): void
+}
 
-interface Given { board: string; me: Person; /** Access for one connection, that may stand in an address. */ ticket: () => Promise<string>; tap: Tap; onState(state: NotesState): void }
+interface Given {
+  board: string
+  me: Person
+  /** Access for one connection, that may stand in an address. */ ticket: () => Promise<string>
+  tap: Tap
+  onState(state: NotesState): void
+}
 
 /** What the server closes with where a ticket is none any more: there will be a new one. */
 const STALE = 4401
@@ -36,9 +46,19 @@ export function openNotes({ board, me, ticket, tap, onState }: Given): Notes {
   const text = doc.getText('notes')
   // The provider reads them each time it connects. A ticket is good for one connection.
   const params: Record<string, string> = {}
-  const renew = (): Promise<void> => ticket().then((fresh) => void (params.ticket = fresh), () => void delete params.ticket)
+  const renew = (): Promise<void> =>
+    ticket().then(
+      (fresh) => void (params.ticket = fresh),
+      () => void delete params.ticket,
+    )
   // The socket of the tap carries the window's id and takes the way of the other connections.
-  const provider = new WebsocketProvider(`${location.origin.replace(/^http/, 'ws')}/v1/docs`, `docs/${board}`, doc, { params, WebSocketPolyfill: tap.env.WebSocket as typeof WebSocket, disableBc: true, connect: false, shouldReconnect: ({ code }: CloseEvent) => code === STALE || code < 4400 || code > 4499 })
+  const provider = new WebsocketProvider(`${location.origin.replace(/^http/, 'ws')}/v1/docs`, `docs/${board}`, doc, {
+    params,
+    WebSocketPolyfill: tap.env.WebSocket as typeof WebSocket,
+    disableBc: true,
+    connect: false,
+    shouldReconnect: ({ code }: CloseEvent) => code === STALE || code < 4400 || code > 4499,
+  })
   let isOver = false
   void renew().then(() => isOver || provider.connect())
   provider.on('connection-close', () => void renew())
@@ -48,7 +68,9 @@ export function openNotes({ board, me, ticket, tap, onState }: Given): Notes {
   let unsent = 0
   let refused: string | undefined
   const told = (): void => {
-    const writers = [...awareness.getStates()].flatMap(([client, state]) => (client === awareness.clientID ? [] : ((state as { user?: { id?: string } }).user?.id ?? [])))
+    const writers = [...awareness.getStates()].flatMap(([client, state]) =>
+      client === awareness.clientID ? [] : ((state as { user?: { id?: string } }).user?.id ?? []),
+    )
     onState({ isOpen: provider.wsconnected, isSynced: provider.synced, writers: [...new Set(writers)], unsent, ...(refused !== undefined && { refused }) })
   }
   doc.on('update', (_: Uint8Array, origin: unknown) => {
@@ -71,10 +93,21 @@ export function openNotes({ board, me, ticket, tap, onState }: Given): Notes {
   const attach = (host: HTMLElement): void => {
     const root = host.shadowRoot ?? host.attachShadow({ mode: 'open' })
     view = new EditorView({
-      root, parent: root,
+      root,
+      parent: root,
       state: EditorState.create({
         doc: text.toString(),
-        extensions: [keymap.of([...yUndoManagerKeymap, ...standardKeymap]), EditorView.lineWrapping, drawSelection(), placeholder('Write together. What you type offline is kept and merged.'), theme, look, yCollab(text, null, { undoManager: new Y.UndoManager(text) }), carets(text, awareness), EditorView.contentAttributes.of({ 'aria-label': 'Shared notes', spellcheck: 'true', autocapitalize: 'sentences' })],
+        extensions: [
+          keymap.of([...yUndoManagerKeymap, ...standardKeymap]),
+          EditorView.lineWrapping,
+          drawSelection(),
+          placeholder('Write together. What you type offline is kept and merged.'),
+          theme,
+          look,
+          yCollab(text, null, { undoManager: new Y.UndoManager(text) }),
+          carets(text, awareness),
+          EditorView.contentAttributes.of({ 'aria-label': 'Shared notes', spellcheck: 'true', autocapitalize: 'sentences' }),
+        ],
       }),
     })
     told()
