@@ -42,10 +42,17 @@ export function useValues<D>(name: `${keyof App}/${string}`): ReadonlyMap<string
   const { tally } = useApp()
   const none = useMemo<ReadonlyMap<string, D>>(() => new Map(), [])
   const [held, setHeld] = useState<{ name: string; values: ReadonlyMap<string, D> }>()
-  useEffect(() => live.topic(name).latest<D>().on((values, change) => {
-    if (change) tally.heard(name, change.id)
-    setHeld({ name, values: new Map(values) })
-  }), [live, name, tally])
+  useEffect(
+    () =>
+      live
+        .topic(name)
+        .latest<D>()
+        .on((values, change) => {
+          if (change) tally.heard(name, change.id)
+          setHeld({ name, values: new Map(values) })
+        }),
+    [live, name, tally],
+  )
   return held?.name === name ? held.values : none
 }
 
@@ -54,7 +61,11 @@ export function sendVolatile<E extends { [event: string]: unknown }, K extends k
   topic.send(event, data, { item, volatile: true })
 }
 
-export interface LastPage { entries: Entry[]; cursor: string; earlier: boolean }
+export interface LastPage {
+  entries: Entry[]
+  cursor: string
+  earlier: boolean
+}
 
 /** The newest entries of a topic, oldest first; or those before one of them. */
 export async function lastPage(live: Live<App>, name: `chat/${string}`, last: number, before?: string): Promise<LastPage> {

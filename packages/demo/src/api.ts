@@ -4,7 +4,12 @@ import type { Board, Comment, Conversation, NoticeEntry, Person, Task } from './
 import { session, windowId } from './window'
 
 export class ApiError extends Error {
-  constructor(readonly code: string, message: string, readonly status: number, readonly task?: Task) {
+  constructor(
+    readonly code: string,
+    message: string,
+    readonly status: number,
+    readonly task?: Task,
+  ) {
     super(message)
     this.name = 'ApiError'
   }
@@ -17,7 +22,12 @@ export class ApiError extends Error {
 /** Called when the session is none any more. */
 export const signedOut = { call: (): void => undefined }
 
-interface Call { method?: string; body?: unknown; signal?: AbortSignal; key?: string }
+interface Call {
+  method?: string
+  body?: unknown
+  signal?: AbortSignal
+  key?: string
+}
 
 const WAITS_MS = [300, 800, 1600, 3000, 4000]
 
@@ -68,9 +78,20 @@ function refusal(status: number, text: string): ApiError {
   return new ApiError(code, told.error?.message ?? `The server answered with ${status}.`, status, told.task)
 }
 
-export interface Draft { title: string; column?: string; description?: string; assignee?: string | null; due?: string | null; labels?: string[] }
+export interface Draft {
+  title: string
+  column?: string
+  description?: string
+  assignee?: string | null
+  due?: string | null
+  labels?: string[]
+}
 export type Patch = Partial<Pick<Task, 'title' | 'description' | 'assignee' | 'due' | 'labels'>>
-export interface Me { person: Person; server: { version: string; started_at: number; starts: number }; can_hurt: boolean }
+export interface Me {
+  person: Person
+  server: { version: string; started_at: number; starts: number }
+  can_hurt: boolean
+}
 
 const post = <T>(path: string, body: unknown, key?: string): Promise<T> => ask<T>(path, { method: 'POST', body, ...(key && { key }) })
 export const newKey = (): string => crypto.randomUUID()
@@ -90,7 +111,10 @@ export const api = {
   move: (id: number, version: number, column: string, before: number | null) => post<Task>(`/tasks/${id}/move`, { version, column, before }),
   remove: (id: number, version: number) => ask<void>(`/tasks/${id}?version=${version}`, { method: 'DELETE' }),
   comment: (id: number, text: string, key: string) => post<Comment>(`/tasks/${id}/comments`, { text }, key),
-  notices: (before?: string) => ask<{ entries: NoticeEntry[]; seen: string | null; unread: number; earlier: boolean }>(`/notifications?last=30${before ? `&before=${encodeURIComponent(before)}` : ''}`),
+  notices: (before?: string) =>
+    ask<{ entries: NoticeEntry[]; seen: string | null; unread: number; earlier: boolean }>(
+      `/notifications?last=30${before ? `&before=${encodeURIComponent(before)}` : ''}`,
+    ),
   seen: (id: string) => post<void>('/notifications/seen', { id }),
   ask: (board: string, question: string, key: string) => post<Conversation>(`/boards/${board}/ask`, { question }, key),
   conversations: (board: string) => ask<{ conversations: Conversation[] }>(`/conversations?board=${board}`).then(({ conversations }) => conversations),

@@ -17,6 +17,7 @@ import { Log } from './hood/log'
 import { Tally } from './hood/tally'
 import { Watch } from './hood/watch'
 import { open, Tidewire, useLive } from './live'
+import type { NotesState } from './notes/editor'
 import { Notes } from './notes/notes'
 import { go, useRoute, type View } from './route'
 import { Header } from './shell'
@@ -33,21 +34,38 @@ export function App({ me, people, boards }: { me: Me; people: readonly Person[];
   const toast = useCallback((toast: Toast) => setToasts((had) => [...had.slice(-2), { ...toast, n: ++turn.current }]), [])
   const context = useMemo<AppContext>(() => {
     const person = (id: string | null | undefined): Person | undefined => people.find((one) => one.id === id)
-    return { me: me.person, people, person, nameOf: (id) => person(id)?.name ?? 'Somebody', tally: new Tally(), log: new Log(), tap, toast, announce: (text) => setSaid(({ n }) => ({ n: n + 1, text })), canHurt: me.can_hurt }
+    return {
+      me: me.person,
+      people,
+      person,
+      nameOf: (id) => person(id)?.name ?? 'Somebody',
+      tally: new Tally(),
+      log: new Log(),
+      tap,
+      toast,
+      announce: (text) => setSaid(({ n }) => ({ n: n + 1, text })),
+      canHurt: me.can_hurt,
+    }
   }, [me, people, tap, toast])
   return (
     <Context value={context}>
       <Tidewire live={live}>
         <Workboard boards={boards} />
         <Toasts toasts={toasts} drop={(n) => setToasts((had) => had.filter((one) => one.n !== n))} />
-        <p className="hidden" role="status" aria-live="polite">{said.n % 2 ? said.text : `${said.text}\u200b`}</p>
+        <p className="hidden" role="status" aria-live="polite">
+          {said.n % 2 ? said.text : `${said.text}\u200b`}
+        </p>
       </Tidewire>
     </Context>
   )
 }
 
 const VIEWS: { view: View; label: string; icon: IconName }[] = [
-  { view: 'board', label: 'Board', icon: 'board' }, { view: 'chat', label: 'Chat', icon: 'chat' }, { view: 'notes', label: 'Notes', icon: 'notes' }, { view: 'assistant', label: 'Assistant', icon: 'spark' }, { view: 'hood', label: 'Hood', icon: 'gauge' },
+  { view: 'board', label: 'Board', icon: 'board' },
+  { view: 'chat', label: 'Chat', icon: 'chat' },
+  { view: 'notes', label: 'Notes', icon: 'notes' },
+  { view: 'assistant', label: 'Assistant', icon: 'spark' },
+  { view: 'hood', label: 'Hood', icon: 'gauge' },
 ]
 
 /** Where one begins: the fuller of the seeded boards. */
@@ -66,6 +84,7 @@ function Workboard({ boards }: { boards: readonly BoardThing[] }) {
   const [isAssistant, setAssistant] = useState(route.answer !== null)
   const [unseen, setUnseen] = useState(0)
   const [wantsNotes, setWantsNotes] = useState(false)
+  const [notes, setNotes] = useState<NotesState>()
   const watch = useMemo(() => new Watch(live, log), [live, log])
   useEffect(() => () => watch.stop(), [watch])
   useEffect(() => {
@@ -95,56 +114,166 @@ function Workboard({ boards }: { boards: readonly BoardThing[] }) {
   const showsChat = showsDock && pane === 'chat'
   const showsNotes = showsDock && pane === 'notes'
   const showsAssistant = shows('assistant', isAssistant)
-  useEffect(() => { if (showsChat) setUnseen(0) }, [showsChat, unseen])
-  useEffect(() => { if (showsNotes) setWantsNotes(true) }, [showsNotes])
-  useEffect(() => { document.title = `${unseen ? `(${unseen}) ` : ''}${board?.name ?? 'Workboard'} · Workboard` }, [unseen, board?.name])
+  useEffect(() => {
+    if (showsChat) setUnseen(0)
+  }, [showsChat, unseen])
+  useEffect(() => {
+    if (showsNotes) setWantsNotes(true)
+  }, [showsNotes])
+  useEffect(() => {
+    document.title = `${unseen ? `(${unseen}) ` : ''}${board?.name ?? 'Workboard'} · Workboard`
+  }, [unseen, board?.name])
 
   const toggle = (what: 'hood' | 'dock' | 'assistant'): void => {
-    if (what === 'hood') { setHood(!isHood); if (isMiddling && !isHood) setAssistant(false) }
+    if (what === 'hood') {
+      setHood(!isHood)
+      if (isMiddling && !isHood) setAssistant(false)
+    }
     if (what === 'dock') setDock(!isDock)
-    if (what === 'assistant') { setAssistant(!isAssistant); if (isAssistant) go({ answer: null }); else if (isMiddling) setHood(false) }
+    if (what === 'assistant') {
+      setAssistant(!isAssistant)
+      if (isAssistant) go({ answer: null })
+      else if (isMiddling) setHood(false)
+    }
   }
   const task = route.task === null ? undefined : tasks.find(({ id }) => id === route.task)
 
   return (
     <div className="app" data-hood={showsHood || undefined} data-dock={showsDock || undefined} data-view={view}>
-      <a className="skip" href="#board">Skip to the board</a>
-      <Header boards={boards} board={boardId} route={route} here={here} filter={filter} onFilter={setFilter} isHood={isHood} isDock={isDock} isAssistant={isAssistant} toggle={toggle} />
+      <a className="skip" href="#board">
+        Skip to the board
+      </a>
+      <Header
+        boards={boards}
+        board={boardId}
+        route={route}
+        here={here}
+        filter={filter}
+        onFilter={setFilter}
+        isHood={isHood}
+        isDock={isDock}
+        isAssistant={isAssistant}
+        toggle={toggle}
+      />
       <main>
         <h1 className="hidden">{board?.name ?? 'Board'}</h1>
         <section className="middle" id="board" tabIndex={-1} aria-label="Board" hidden={!shows('board', true)}>
           {board && <Stats board={board} />}
-          {board ? <Board key={board.id} store={store} board={board} tasks={tasks} filter={filter} viewers={viewers} /> : <BoardSkeleton error={error} reload={reload} />}
+          {board ? (
+            <Board key={board.id} store={store} board={board} tasks={tasks} filter={filter} viewers={viewers} />
+          ) : (
+            <BoardSkeleton error={error} reload={reload} />
+          )}
         </section>
         <section className="dock" aria-label="Team chat and notes" hidden={!showsDock}>
           <div className="dock-tabs" role="tablist" aria-label="Team">
             {(['chat', 'notes'] as const).map((one) => (
-              <button key={one} type="button" role="tab" id={`tab-${one}`} aria-selected={pane === one} aria-controls={`pane-${one}`} tabIndex={pane === one ? 0 : -1} onClick={() => go({ pane: one })}
-                onKeyDown={(event) => { if (event.key !== 'ArrowLeft' && event.key !== 'ArrowRight') return; const next = one === 'chat' ? 'notes' : 'chat'; go({ pane: next }); document.getElementById(`tab-${next}`)?.focus() }}>
-                {one === 'chat' ? 'Chat' : 'Notes'}{one === 'chat' && unseen > 0 && <span className="badge">{unseen}<span className="hidden"> unread</span></span>}
+              <button
+                key={one}
+                type="button"
+                role="tab"
+                id={`tab-${one}`}
+                aria-selected={pane === one}
+                aria-controls={`pane-${one}`}
+                tabIndex={pane === one ? 0 : -1}
+                onClick={() => go({ pane: one })}
+                onKeyDown={(event) => {
+                  if (event.key !== 'ArrowLeft' && event.key !== 'ArrowRight') return
+                  const next = one === 'chat' ? 'notes' : 'chat'
+                  go({ pane: next })
+                  document.getElementById(`tab-${next}`)?.focus()
+                }}
+              >
+                {one === 'chat' ? 'Chat' : 'Notes'}
+                {one === 'chat' && unseen > 0 && (
+                  <span className="badge">
+                    {unseen}
+                    <span className="hidden"> unread</span>
+                  </span>
+                )}
               </button>
             ))}
           </div>
-          <div className="pane" role="tabpanel" id="pane-chat" aria-labelledby="tab-chat" hidden={pane !== 'chat'}><Chat board={boardId} isShown={showsChat} here={new Set(here.map(({ id }) => id))} onUnseen={() => setUnseen((n) => n + 1)} /></div>
-          <div className="pane" role="tabpanel" id="pane-notes" aria-labelledby="tab-notes" hidden={pane !== 'notes'}>{wantsNotes && <Notes board={boardId} />}</div>
+          <div className="pane" role="tabpanel" id="pane-chat" aria-labelledby="tab-chat" hidden={pane !== 'chat'}>
+            <Chat board={boardId} isShown={showsChat} here={new Set(here.map(({ id }) => id))} onUnseen={() => setUnseen((n) => n + 1)} />
+          </div>
+          <div className="pane" role="tabpanel" id="pane-notes" aria-labelledby="tab-notes" hidden={pane !== 'notes'}>
+            {wantsNotes && <Notes board={boardId} onState={setNotes} />}
+          </div>
         </section>
-        {showsAssistant && <AssistantSheet key={boardId} board={boardId} boardName={board?.name ?? ''} answer={route.answer} onClose={() => (isNarrow ? go({ view: 'board', answer: null }) : toggle('assistant'))} />}
-        {showsHood && <Hood board={boardId} watch={watch} canHurt={canHurt} onClose={() => (isNarrow ? go({ view: 'board' }) : setHood(false))} />}
+        {showsAssistant && (
+          <AssistantSheet
+            key={boardId}
+            board={boardId}
+            boardName={board?.name ?? ''}
+            answer={route.answer}
+            onClose={() => (isNarrow ? go({ view: 'board', answer: null }) : toggle('assistant'))}
+          />
+        )}
+        {showsHood && (
+          <Hood board={boardId} watch={watch} notes={notes} canHurt={canHurt} onClose={() => (isNarrow ? go({ view: 'board' }) : setHood(false))} />
+        )}
       </main>
-      <nav className="views" aria-label="Views">{VIEWS.map((one) => <button key={one.view} type="button" aria-current={view === one.view ? 'page' : undefined} onClick={() => go({ view: one.view })}><Icon name={one.icon} size={20} /><span>{one.label}</span>{one.view === 'chat' && unseen > 0 && <span className="badge">{unseen}<span className="hidden"> unread</span></span>}</button>)}</nav>
-      {route.task !== null && <TaskDialog store={store} board={board ?? boards[0]!} task={task} id={route.task} isLoaded={board !== undefined} onClose={() => go({ task: null })} />}
+      <nav className="views" aria-label="Views">
+        {VIEWS.map((one) => (
+          <button key={one.view} type="button" aria-current={view === one.view ? 'page' : undefined} onClick={() => go({ view: one.view })}>
+            <Icon name={one.icon} size={20} />
+            <span>{one.label}</span>
+            {one.view === 'chat' && unseen > 0 && (
+              <span className="badge">
+                {unseen}
+                <span className="hidden"> unread</span>
+              </span>
+            )}
+          </button>
+        ))}
+      </nav>
+      {route.task !== null && (
+        <TaskDialog store={store} board={board ?? boards[0]!} task={task} id={route.task} isLoaded={board !== undefined} onClose={() => go({ task: null })} />
+      )}
     </div>
   )
 }
 
 /** What a window says of itself: whose it is, and the task that is open in it. */
-interface Here { by: string; task: number | null }
+interface Here {
+  by: string
+  task: number | null
+}
 
 const byOf = ({ user, state }: Member<Here>): string => user ?? state.by
 
 function BoardSkeleton({ error, reload }: { error: string | undefined; reload: () => void }) {
-  if (error) return <div className="pane-note board-failed" role="alert"><p><b>The board could not be loaded.</b><br />{error}</p><button type="button" className="button" onClick={reload}>Try again</button></div>
-  return <><div className="stats"><span className="skeleton line" /></div><div className="board" aria-busy="true" role="status" aria-label="Loading the board">{[4, 3, 2, 3].map((cards, n) => <div key={n} className="column"><span className="skeleton line" />{Array.from({ length: cards }, (_, m) => <span key={m} className="skeleton card-shape" />)}</div>)}</div></>
+  if (error)
+    return (
+      <div className="pane-note board-failed" role="alert">
+        <p>
+          <b>The board could not be loaded.</b>
+          <br />
+          {error}
+        </p>
+        <button type="button" className="button" onClick={reload}>
+          Try again
+        </button>
+      </div>
+    )
+  return (
+    <>
+      <div className="stats">
+        <span className="skeleton line" />
+      </div>
+      <div className="board" aria-busy="true" role="status" aria-label="Loading the board">
+        {[4, 3, 2, 3].map((cards, n) => (
+          <div key={n} className="column">
+            <span className="skeleton line" />
+            {Array.from({ length: cards }, (_, m) => (
+              <span key={m} className="skeleton card-shape" />
+            ))}
+          </div>
+        ))}
+      </div>
+    </>
+  )
 }
 
 function useMedia(query: string): boolean {

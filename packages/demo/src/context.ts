@@ -6,7 +6,12 @@ import type { Tally } from './hood/tally'
 import type { Tap } from './tap'
 import type { Person } from './things'
 
-export interface Toast { text: string; tone?: 'info' | 'error'; by?: string; act?: { label: string; call: () => void } }
+export interface Toast {
+  text: string
+  tone?: 'info' | 'error'
+  by?: string
+  act?: { label: string; call: () => void }
+}
 
 export interface AppContext {
   me: Person

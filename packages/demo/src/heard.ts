@@ -18,6 +18,7 @@ export function useHeard(topic: TopicName | null | false | undefined, listener: 
   useEffect(() => {
     if (!topic) return
     const { after = 'now' } = newest.current.options
+    tally.began(topic, after)
     // One reader for entries and seams: a second one would be taken up on its own.
     const heard = live.topic(topic, { after, load: (gap) => newest.current.options.load?.(gap) })
     const offs = [

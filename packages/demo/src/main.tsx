@@ -25,17 +25,32 @@ function Page() {
     if (!isIn) return
     let isOver = false
     setError(undefined)
-    load().then((found) => !isOver && setLoaded(found), (thrown: unknown) => !isOver && setError((thrown as Error).message))
+    load().then(
+      (found) => !isOver && setLoaded(found),
+      (thrown: unknown) => !isOver && setError((thrown as Error).message),
+    )
     return () => void (isOver = true)
   }, [isIn, turn])
   if (!isIn) return <SignIn done={() => setIn(true)} />
   if (loaded) return <App {...loaded} />
   if (error) return <Broken what={error} again={() => setTurn((turn) => turn + 1)} />
-  return <main className="splash" aria-busy="true" aria-label="Loading Workboard"><Mark size={40} /></main>
+  return (
+    <main className="splash" aria-busy="true" aria-label="Loading Workboard">
+      <Mark size={40} />
+    </main>
+  )
 }
 
 function Broken({ what, again }: { what: string; again: () => void }) {
-  return <main className="splash" role="alert"><Mark size={40} /><p>{what}</p><button type="button" className="button" onClick={again}>Try again</button></main>
+  return (
+    <main className="splash" role="alert">
+      <Mark size={40} />
+      <p>{what}</p>
+      <button type="button" className="button" onClick={again}>
+        Try again
+      </button>
+    </main>
+  )
 }
 
 class Boundary extends Component<{ children: ReactNode }, { error?: Error }> {
@@ -44,9 +59,17 @@ class Boundary extends Component<{ children: ReactNode }, { error?: Error }> {
     return { error }
   }
   override render(): ReactNode {
-    return this.state.error ? <Broken what={`Something in this page broke: ${this.state.error.message}`} again={() => location.reload()} /> : this.props.children
+    return this.state.error ? (
+      <Broken what={`Something in this page broke: ${this.state.error.message}`} again={() => location.reload()} />
+    ) : (
+      this.props.children
+    )
   }
 }
 
 wear(themeOf())
-createRoot(document.getElementById('root')!).render(<Boundary><Page /></Boundary>)
+createRoot(document.getElementById('root')!).render(
+  <Boundary>
+    <Page />
+  </Boundary>,
+)

@@ -2,7 +2,13 @@
 
 import { useSyncExternalStore } from 'react'
 
-export interface Route { board: string | null; task: number | null; answer: string | null; pane: 'chat' | 'notes'; view: View }
+export interface Route {
+  board: string | null
+  task: number | null
+  answer: string | null
+  pane: 'chat' | 'notes'
+  view: View
+}
 /** What a narrow screen shows. */
 export type View = 'board' | 'chat' | 'notes' | 'assistant' | 'hood'
 
@@ -44,7 +50,11 @@ function changed(next: Route): void {
 
 addEventListener('popstate', () => changed(parse(location.search)))
 
-export const useRoute = (): Route => useSyncExternalStore((call) => {
-  listeners.add(call)
-  return () => listeners.delete(call)
-}, () => shown)
+export const useRoute = (): Route =>
+  useSyncExternalStore(
+    (call) => {
+      listeners.add(call)
+      return () => listeners.delete(call)
+    },
+    () => shown,
+  )

@@ -18,13 +18,16 @@ export function SignIn({ done }: { done: () => void }) {
   }, [turn])
   const choose = (id: string): void => {
     setChosen(id)
-    api.signIn(id).then(({ session: token }) => {
-      session.set(token)
-      done()
-    }, (thrown: unknown) => {
-      setChosen(undefined)
-      setError((thrown as Error).message)
-    })
+    api.signIn(id).then(
+      ({ session: token }) => {
+        session.set(token)
+        done()
+      },
+      (thrown: unknown) => {
+        setChosen(undefined)
+        setError((thrown as Error).message)
+      },
+    )
   }
   return (
     <main className="sign-in">
@@ -32,13 +35,34 @@ export function SignIn({ done }: { done: () => void }) {
         <Mark size={40} />
         <h1>Who are you in this window?</h1>
         <p className="soft">Open a second window and be somebody else there: tasks, chat, pointers and notes are shared between them.</p>
-        {error && <div className="notice" role="alert"><p>{error}</p><button type="button" className="button small" onClick={() => setTurn((turn) => turn + 1)}>Try again</button></div>}
+        {error && (
+          <div className="notice" role="alert">
+            <p>{error}</p>
+            <button type="button" className="button small" onClick={() => setTurn((turn) => turn + 1)}>
+              Try again
+            </button>
+          </div>
+        )}
         <ul className="people">
           {people
             ? people.map((person) => (
-              <li key={person.id}><button type="button" disabled={Boolean(chosen)} aria-busy={chosen === person.id} onClick={() => choose(person.id)}><Avatar person={person} size={40} quiet /><span><b>{person.name}</b><span className="soft">{person.role}</span></span><Icon name="arrow" /></button></li>
-            ))
-            : !error && Array.from({ length: 6 }, (_, n) => <li key={n} aria-hidden="true"><span className="skeleton person" /></li>)}
+                <li key={person.id}>
+                  <button type="button" disabled={Boolean(chosen)} aria-busy={chosen === person.id} onClick={() => choose(person.id)}>
+                    <Avatar person={person} size={40} quiet />
+                    <span>
+                      <b>{person.name}</b>
+                      <span className="soft">{person.role}</span>
+                    </span>
+                    <Icon name="arrow" />
+                  </button>
+                </li>
+              ))
+            : !error &&
+              Array.from({ length: 6 }, (_, n) => (
+                <li key={n} aria-hidden="true">
+                  <span className="skeleton person" />
+                </li>
+              ))}
         </ul>
         <p className="sign-in-foot">Workboard is the demo of Tidewire. No password, nothing leaves this machine.</p>
       </div>

@@ -1,8 +1,22 @@
 // What Workboard is about, as its server gives it. Types, and nothing that runs.
 
-export interface Person { id: string; name: string; initials: string; color: string; role: string }
-export interface Column { id: string; name: string; done?: boolean }
-export interface Board { id: string; name: string; columns: Column[] }
+export interface Person {
+  id: string
+  name: string
+  initials: string
+  color: string
+  role: string
+}
+export interface Column {
+  id: string
+  name: string
+  done?: boolean
+}
+export interface Board {
+  id: string
+  name: string
+  columns: Column[]
+}
 
 export interface Task {
   id: number
@@ -24,7 +38,13 @@ export interface Task {
   comments: number
 }
 
-export interface Comment { id: number; task: number; by: string; text: string; at: number }
+export interface Comment {
+  id: number
+  task: number
+  by: string
+  text: string
+  at: number
+}
 
 export interface Conversation {
   id: string
@@ -62,10 +82,18 @@ export type App = {
 }
 
 /** A numbered message that a window sends to itself, to count what came. */
-export interface Probe { run: string; n: number }
+export interface Probe {
+  run: string
+  n: number
+}
 
 /** Where somebody points: on a task or in a column, as parts of its width and height, so that it is the same thing on every screen. */
-export interface Pointing { by: string; on: { task: number } | { column: string } | null; x: number; y: number }
+export interface Pointing {
+  by: string
+  on: { task: number } | { column: string } | null
+  x: number
+  y: number
+}
 
 export type Count =
   | { kind: 'total'; open: number; done: number }

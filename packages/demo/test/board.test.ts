@@ -3,7 +3,24 @@ import { test } from 'node:test'
 import { began, byColumn, clashes, EMPTY, ended, heard, known, loaded, orderBefore, removed, shown } from '../src/board/state'
 import type { Task } from '../src/things'
 
-const task = (id: number, more: Partial<Task> = {}): Task => ({ id, board: 'launch', column: 'todo', order: id * 1024, title: `task ${id}`, description: '', assignee: null, due: null, labels: [], version: 1, created_by: 'ann', created_at: 0, updated_by: 'ann', updated_at: 0, comments: 0, ...more })
+const task = (id: number, more: Partial<Task> = {}): Task => ({
+  id,
+  board: 'launch',
+  column: 'todo',
+  order: id * 1024,
+  title: `task ${id}`,
+  description: '',
+  assignee: null,
+  due: null,
+  labels: [],
+  version: 1,
+  created_by: 'ann',
+  created_at: 0,
+  updated_by: 'ann',
+  updated_at: 0,
+  comments: 0,
+  ...more,
+})
 const ids = (tasks: readonly Task[]): number[] => tasks.map(({ id }) => id)
 
 test('an older version that comes late changes nothing', () => {
@@ -18,7 +35,10 @@ test('what was deleted does not come back with an event that was on its way', ()
 
 test('a load anew takes away what it does not name, and keeps what is newer than it', () => {
   const state = loaded(known(EMPTY, [task(1), task(2, { version: 5, title: 'newer' })]), [task(2, { version: 4 })])
-  assert.deepEqual(shown(state).map(({ id, title }) => [id, title]), [[2, 'newer']])
+  assert.deepEqual(
+    shown(state).map(({ id, title }) => [id, title]),
+    [[2, 'newer']],
+  )
 })
 
 test('a move shows at once, stands over what comes meanwhile, and ends with its answer', () => {
@@ -40,7 +60,10 @@ test('a refused change is taken back, and what is known stays', () => {
 test('two changes of one task that wait for answers both show', () => {
   const one = began(known(EMPTY, [task(1)]), { key: 'a', kind: 'change', id: 1, patch: { title: 'mine' } })
   const both = began(one, { key: 'b', kind: 'move', id: 1, column: 'done', before: null })
-  assert.deepEqual(shown(both).map(({ title, column }) => [title, column]), [['mine', 'done']])
+  assert.deepEqual(
+    shown(both).map(({ title, column }) => [title, column]),
+    [['mine', 'done']],
+  )
 })
 
 test('a place before a card lies between its neighbours; at the end, after the last', () => {
@@ -53,9 +76,22 @@ test('a place before a card lies between its neighbours; at the end, after the l
 })
 
 test('columns are in the order of the board, and a task of an unknown column is in none', () => {
-  const board = { id: 'launch', name: 'Launch', columns: [{ id: 'todo', name: 'To do' }, { id: 'done', name: 'Done', done: true }] }
+  const board = {
+    id: 'launch',
+    name: 'Launch',
+    columns: [
+      { id: 'todo', name: 'To do' },
+      { id: 'done', name: 'Done', done: true },
+    ],
+  }
   const columns = byColumn(board, [task(1), task(2, { column: 'gone' }), task(3, { column: 'done' })])
-  assert.deepEqual([...columns].map(([id, tasks]) => [id, ids(tasks)]), [['todo', [1]], ['done', [3]]])
+  assert.deepEqual(
+    [...columns].map(([id, tasks]) => [id, ids(tasks)]),
+    [
+      ['todo', [1]],
+      ['done', [3]],
+    ],
+  )
 })
 
 test('only a field that both changed, each to something else, is a clash', () => {
@@ -68,6 +104,9 @@ test('only a field that both changed, each to something else, is a clash', () =>
 })
 
 test('comments of a task are counted up, whichever came first', () => {
-  const state = heard(known(EMPTY, [task(1)]), { event: 'task.commented', data: { task: 1, comment: { id: 1, task: 1, by: 'ben', text: 'hi', at: 0 }, comments: 4, by: 'ben' } })
+  const state = heard(known(EMPTY, [task(1)]), {
+    event: 'task.commented',
+    data: { task: 1, comment: { id: 1, task: 1, by: 'ben', text: 'hi', at: 0 }, comments: 4, by: 'ben' },
+  })
   assert.equal(shown(known(state, [task(1, { version: 2, comments: 3 })]))[0]!.comments, 4)
 })

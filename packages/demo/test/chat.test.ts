@@ -29,7 +29,10 @@ test('what failed stays, and goes when it is sent again under its key', () => {
   let state = fails(begins(SILENT, 'k', 'hi', 0), 'k')
   assert.equal(state.sending[0]!.state, 'failed')
   state = begins(state, 'k', 'hi', 1)
-  assert.deepEqual(state.sending.map(({ state }) => state), ['sending'])
+  assert.deepEqual(
+    state.sending.map(({ state }) => state),
+    ['sending'],
+  )
 })
 
 test('older pages go before, and nothing stands twice', () => {
@@ -46,5 +49,12 @@ test('a page after a gap joins on where it overlaps, and replaces all where it d
 
 test('one person within five minutes is one group', () => {
   const found = groups([said('1', 'ann', '', 0), said('2', 'ann', '', 200_000), said('3', 'ben', '', 200_001), said('4', 'ben', '', 600_002)])
-  assert.deepEqual(found.map(({ by, said }) => [by, said.length]), [['ann', 2], ['ben', 1], ['ben', 1]])
+  assert.deepEqual(
+    found.map(({ by, said }) => [by, said.length]),
+    [
+      ['ann', 2],
+      ['ben', 1],
+      ['ben', 1],
+    ],
+  )
 })

@@ -6,7 +6,13 @@ import type { Report } from '@tidewire/client'
 
 test('an id that is heard twice is counted as repeated, in its topic only', () => {
   const tally = new Tally()
-  for (const [topic, id] of [['a', '1'], ['a', '2'], ['a', '2'], ['b', '2']] as const) tally.heard(topic, id)
+  for (const [topic, id] of [
+    ['a', '1'],
+    ['a', '2'],
+    ['a', '2'],
+    ['b', '2'],
+  ] as const)
+    tally.heard(topic, id)
   assert.deepEqual([tally.of('a').repeated, tally.of('b').repeated, tally.of('a').heard], [1, 0, 3])
 })
 
@@ -17,18 +23,35 @@ test('what has no id is heard and never judged', () => {
   assert.deepEqual([tally.of('pointers/x').heard, tally.of('pointers/x').unplaced, tally.of('pointers/x').repeated], [2, 2, 0])
 })
 
-test('a topic that is read anew on purpose repeats nothing', () => {
+test('a topic that is subscribed to anew repeats nothing, and is compared from there', () => {
   const tally = new Tally()
+  tally.began('answers/1', 'start')
   tally.heard('answers/1', 'x')
-  tally.anew('answers/1')
+  tally.began('answers/1', 'start')
   tally.heard('answers/1', 'x')
-  assert.equal(tally.of('answers/1').repeated, 0)
+  assert.deepEqual([tally.of('answers/1').repeated, tally.of('answers/1').from, tally.of('answers/1').heard], [0, 'start', 2])
+})
+
+test('a topic of which nothing came is compared too', () => {
+  const tally = new Tally()
+  tally.began('board/1', 'k.7')
+  const { from, ids } = tally.of('board/1')
+  assert.equal(from, 'k.7')
+  assert.equal(compare(ids, ['k.8', 'k.9']).lost, 2)
+})
+
+test('who began with what comes is compared after the first that came', () => {
+  const tally = new Tally()
+  tally.began('board/1', 'now')
+  assert.equal(tally.of('board/1').from, undefined)
+  tally.heard('board/1', 'k.8')
+  assert.equal(tally.of('board/1').from, 'k.8')
 })
 
 test('memory is bounded, and the newest ids stay', () => {
   const tally = new Tally()
   for (let n = 0; n < IDS_MAX + 10; n++) tally.heard('a', String(n))
-  assert.deepEqual([tally.of('a').ids.length, tally.of('a').ids[0], tally.of('a').heard], [IDS_MAX, '10', IDS_MAX + 10])
+  assert.deepEqual([tally.of('a').ids.length, tally.of('a').ids[0], tally.of('a').from, tally.of('a').heard], [IDS_MAX, '10', '9', IDS_MAX + 10])
 })
 
 test('what the log has and was not heard is lost', () => {
@@ -52,7 +75,18 @@ test('only numbers that were acknowledged can be lost', () => {
 })
 
 test('a move of several topics is one line', () => {
-  const report = (transport: 'sse' | 'ws', path: string): Report => ({ at: '', server: '', status: { state: 'open', why: '', next: '' }, topics: ['board/a', 'stats/a'].map((topic) => ({ topic, transport, after: 'x.1' })), path: { sse: path }, plan: {}, recent: [] })
+  const report = (transport: 'sse' | 'ws', path: string): Report => ({
+    at: '',
+    server: '',
+    status: { state: 'open', why: '', next: '' },
+    topics: ['board/a', 'stats/a'].map((topic) => ({ topic, transport, after: 'x.1' })),
+    path: { sse: path },
+    plan: {},
+    recent: [],
+  })
   const lines = changes(report('sse', 'clear'), report('ws', 'buffered')).map(({ text }) => text)
-  assert.deepEqual(lines, ['board/a, stats/a: moved from event stream to WebSocket, each with its place.', 'This network lets event stream through: no, it holds it back.'])
+  assert.deepEqual(lines, [
+    'board/a, stats/a: moved from event stream to WebSocket, each with its place.',
+    'This network lets event stream through: no, it holds it back.',
+  ])
 })

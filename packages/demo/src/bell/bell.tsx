@@ -46,34 +46,76 @@ export function Bell() {
 
   return (
     <>
-      <button type="button" className="button icon-only quiet bell" popoverTarget="bell" aria-label={bell.unread ? `Notifications, ${bell.unread} new` : 'Notifications'} aria-expanded={isOpen}>
-        <Icon name="bell" size={18} />{bell.unread > 0 && <span className="badge">{bell.unread > 99 ? '99+' : bell.unread}</span>}
+      <button
+        type="button"
+        className="button icon-only quiet bell"
+        popoverTarget="bell"
+        aria-label={bell.unread ? `Notifications, ${bell.unread} new` : 'Notifications'}
+        aria-expanded={isOpen}
+      >
+        <Icon name="bell" size={18} />
+        {bell.unread > 0 && <span className="badge">{bell.unread > 99 ? '99+' : bell.unread}</span>}
       </button>
       <div className="popover notices" id="bell" popover="auto" ref={panel} role="dialog" aria-label="Notifications">
         <h2>Notifications</h2>
-        {bell.error && <p className="pane-note" role="alert">They could not be loaded. They are kept, and come with the next reload.</p>}
-        {!bell.error && !bell.notices.length && <div className="pane-note"><Icon name="bell" size={24} /><p>Nothing for you yet. When somebody assigns you a task or mentions you, it is here.</p></div>}
+        {bell.error && (
+          <p className="pane-note" role="alert">
+            They could not be loaded. They are kept, and come with the next reload.
+          </p>
+        )}
+        {!bell.error && !bell.notices.length && (
+          <div className="pane-note">
+            <Icon name="bell" size={24} />
+            <p>Nothing for you yet. When somebody assigns you a task or mentions you, it is here.</p>
+          </div>
+        )}
         <ol>
           {[...bell.notices].reverse().map((notice) => (
             <li key={notice.id} data-new={shownNew.has(notice.id) || bell.isNew(notice.id) || undefined}>
-              <button type="button" onClick={() => { panel.current!.hidePopover(); openNotice(notice) }}>
+              <button
+                type="button"
+                onClick={() => {
+                  panel.current!.hidePopover()
+                  openNotice(notice)
+                }}
+              >
                 <Avatar person={person(notice.data.by)} size={28} quiet />
-                <span><span>{noticeWords(notice, nameOf)}</span>{notice.event === 'mentioned' && <span className="quoted"><Mentions text={notice.data.text} person={person} /></span>}<time dateTime={new Date(notice.data.at).toISOString()}>{agoWords(notice.data.at, Date.now())}</time></span>
+                <span>
+                  <span>{noticeWords(notice, nameOf)}</span>
+                  {notice.event === 'mentioned' && (
+                    <span className="quoted">
+                      <Mentions text={notice.data.text} person={person} />
+                    </span>
+                  )}
+                  <time dateTime={new Date(notice.data.at).toISOString()}>{agoWords(notice.data.at, Date.now())}</time>
+                </span>
               </button>
             </li>
           ))}
         </ol>
-        {bell.hasEarlier && <button type="button" className="button small quiet" onClick={bell.fetchEarlier}>Earlier</button>}
+        {bell.hasEarlier && (
+          <button type="button" className="button small quiet" onClick={bell.fetchEarlier}>
+            Earlier
+          </button>
+        )}
       </div>
     </>
   )
 }
 
-export interface ShownToast extends Toast { n: number }
+export interface ShownToast extends Toast {
+  n: number
+}
 
 /** They go by themselves, but not while one points at them or is on them. */
 export function Toasts({ toasts, drop }: { toasts: readonly ShownToast[]; drop: (n: number) => void }) {
-  return <div className="toasts" role="status" aria-live="polite">{toasts.map((toast) => <OneToast key={toast.n} toast={toast} drop={() => drop(toast.n)} />)}</div>
+  return (
+    <div className="toasts" role="status" aria-live="polite">
+      {toasts.map((toast) => (
+        <OneToast key={toast.n} toast={toast} drop={() => drop(toast.n)} />
+      ))}
+    </div>
+  )
 }
 
 const STAYS_MS = 6000
@@ -89,11 +131,31 @@ function OneToast({ toast, drop }: { toast: ShownToast; drop: () => void }) {
     return () => clearTimeout(timer)
   }, [isHeld])
   return (
-    <div className="toast" data-tone={toast.tone} onPointerEnter={() => setHeld(true)} onPointerLeave={() => setHeld(false)} onFocus={() => setHeld(true)} onBlur={() => setHeld(false)}>
+    <div
+      className="toast"
+      data-tone={toast.tone}
+      onPointerEnter={() => setHeld(true)}
+      onPointerLeave={() => setHeld(false)}
+      onFocus={() => setHeld(true)}
+      onBlur={() => setHeld(false)}
+    >
       {toast.by && <Avatar person={person(toast.by)} size={24} quiet />}
       <p>{toast.text}</p>
-      {toast.act && <button type="button" className="button small quiet" onClick={() => { toast.act!.call(); drop() }}>{toast.act.label}</button>}
-      <button type="button" className="button icon-only small quiet" aria-label="Dismiss" onClick={drop}><Icon name="close" size={14} /></button>
+      {toast.act && (
+        <button
+          type="button"
+          className="button small quiet"
+          onClick={() => {
+            toast.act!.call()
+            drop()
+          }}
+        >
+          {toast.act.label}
+        </button>
+      )}
+      <button type="button" className="button icon-only small quiet" aria-label="Dismiss" onClick={drop}>
+        <Icon name="close" size={14} />
+      </button>
     </div>
   )
 }

@@ -7,7 +7,15 @@ import { useApp } from '../context'
 import { useHeard } from '../heard'
 import type { NoticeEntry } from '../things'
 
-export interface Bell { notices: readonly NoticeEntry[]; unread: number; isNew(id: string): boolean; hasEarlier: boolean; error: boolean; fetchEarlier(): void; seeAll(): void }
+export interface Bell {
+  notices: readonly NoticeEntry[]
+  unread: number
+  isNew(id: string): boolean
+  hasEarlier: boolean
+  error: boolean
+  fetchEarlier(): void
+  seeAll(): void
+}
 
 const EVENTS: readonly string[] = ['task.assigned', 'mentioned']
 
@@ -22,38 +30,50 @@ export function useBell(onNew: (notice: NoticeEntry) => void): Bell {
 
   useEffect(() => {
     let isOver = false
-    api.notices().then(({ entries, unread, earlier }) => {
-      if (isOver) return
-      setNotices(entries)
-      const unseen = unread ? entries.slice(-unread) : []
-      setFresh(new Set(unseen.map(({ id }) => id)))
-      setOlder(Math.max(0, unread - unseen.length))
-      setPlace({ me: me.id, cursor: entries[entries.length - 1]?.id ?? 'start', earlier })
-      setError(false)
-    }, () => !isOver && setError(true))
+    api.notices().then(
+      ({ entries, unread, earlier }) => {
+        if (isOver) return
+        setNotices(entries)
+        const unseen = unread ? entries.slice(-unread) : []
+        setFresh(new Set(unseen.map(({ id }) => id)))
+        setOlder(Math.max(0, unread - unseen.length))
+        setPlace({ me: me.id, cursor: entries[entries.length - 1]?.id ?? 'start', earlier })
+        setError(false)
+      },
+      () => !isOver && setError(true),
+    )
     return () => void (isOver = true)
   }, [me.id, turn])
 
   const isOurs = place?.me === me.id
-  useHeard(isOurs && `notifications/${me.id}`, (data, { event, id }) => {
-    if (!id || !EVENTS.includes(event)) return
-    const notice = { id, event, data } as NoticeEntry
-    setNotices((had) => (had.some((one) => one.id === id) ? had : [...had, notice]))
-    setFresh((had) => new Set(had).add(id))
-    onNew(notice)
-  }, { after: isOurs ? place.cursor : 'now', load: () => setTurn((turn) => turn + 1) })
+  useHeard(
+    isOurs && `notifications/${me.id}`,
+    (data, { event, id }) => {
+      if (!id || !EVENTS.includes(event)) return
+      const notice = { id, event, data } as NoticeEntry
+      setNotices((had) => (had.some((one) => one.id === id) ? had : [...had, notice]))
+      setFresh((had) => new Set(had).add(id))
+      onNew(notice)
+    },
+    { after: isOurs ? place.cursor : 'now', load: () => setTurn((turn) => turn + 1) },
+  )
 
   return {
-    notices, unread: fresh.size + older, error,
+    notices,
+    unread: fresh.size + older,
+    error,
     isNew: (id) => fresh.has(id),
     hasEarlier: isOurs && place.earlier,
     fetchEarlier: () => {
       const first = notices[0]?.id
       if (!first || !place) return
-      void api.notices(first).then(({ entries, earlier }) => {
-        setNotices((had) => [...entries, ...had])
-        setPlace({ ...place, earlier })
-      }, () => setError(true))
+      void api.notices(first).then(
+        ({ entries, earlier }) => {
+          setNotices((had) => [...entries, ...had])
+          setPlace({ ...place, earlier })
+        },
+        () => setError(true),
+      )
     },
     seeAll: () => {
       const last = notices[notices.length - 1]

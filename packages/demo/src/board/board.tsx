@@ -16,7 +16,13 @@ import type { BoardStore } from './store'
 /** How long a card shows who touched it. */
 const TOUCHED_MS = 2500
 
-interface Props { store: BoardStore; board: BoardThing; tasks: Task[]; filter: string; viewers: ReadonlyMap<number, readonly Person[]> }
+interface Props {
+  store: BoardStore
+  board: BoardThing
+  tasks: Task[]
+  filter: string
+  viewers: ReadonlyMap<number, readonly Person[]>
+}
 
 export function Board({ store, board, tasks, filter, viewers }: Props) {
   const { person, announce } = useApp()
@@ -74,18 +80,38 @@ export function Board({ store, board, tasks, filter, viewers }: Props) {
 
   return (
     <div className="board" ref={scroller}>
-      <p id="board-keys" className="hidden">Enter opens. Space picks up, arrow keys move, Space drops.</p>
+      <p id="board-keys" className="hidden">
+        Enter opens. Space picks up, arrow keys move, Space drops.
+      </p>
       {board.columns.map((column) => {
         const cards = (columns.get(column.id) ?? []).filter((task) => matches(task, filter, person))
         return (
           <section key={column.id} className="column" data-column={column.id} aria-labelledby={`column-${column.id}`}>
-            <h2 className="column-head" id={`column-${column.id}`}><span>{column.name}</span><span className="column-count"><span className="hidden">, </span>{cards.length}<span className="hidden"> tasks</span></span></h2>
+            <h2 className="column-head" id={`column-${column.id}`}>
+              <span>{column.name}</span>
+              <span className="column-count">
+                <span className="hidden">, </span>
+                {cards.length}
+                <span className="hidden"> tasks</span>
+              </span>
+            </h2>
             <ul className="column-cards" tabIndex={-1}>
               {cards.map((task) => (
-                <Card key={task.id} task={task} isDone={column.done === true} isCarried={preview?.id === task.id} touchedBy={touched(store, task.id, person)} viewers={viewers.get(task.id) ?? []}
-                  onOpen={() => (carried ? undefined : go({ task: task.id }))} onPointerDown={(event) => begin(event, task.id)} onKeyDown={(event) => carry(event, task)} />
+                <Card
+                  key={task.id}
+                  task={task}
+                  isDone={column.done === true}
+                  isCarried={preview?.id === task.id}
+                  touchedBy={touched(store, task.id, person)}
+                  viewers={viewers.get(task.id) ?? []}
+                  onOpen={() => (carried ? undefined : go({ task: task.id }))}
+                  onPointerDown={(event) => begin(event, task.id)}
+                  onKeyDown={(event) => carry(event, task)}
+                />
               ))}
-              {!cards.length && <li className="column-empty">{filter ? 'Nothing here matches.' : column.done ? 'Nothing done yet.' : 'Empty. Drop a card here.'}</li>}
+              {!cards.length && (
+                <li className="column-empty">{filter ? 'Nothing here matches.' : column.done ? 'Nothing done yet.' : 'Empty. Drop a card here.'}</li>
+              )}
             </ul>
             <Adder column={column} add={(title) => void store.create({ title }, column.id)} />
           </section>
@@ -103,22 +129,54 @@ function Adder({ column, add }: { column: Column; add: (title: string) => void }
     setText(undefined)
     requestAnimationFrame(() => opener.current?.focus())
   }
-  if (text === undefined) return <button ref={opener} type="button" className="adder" onClick={() => setText('')}><Icon name="plus" />Add a task<span className="hidden"> to {column.name}</span></button>
+  if (text === undefined)
+    return (
+      <button ref={opener} type="button" className="adder" onClick={() => setText('')}>
+        <Icon name="plus" />
+        Add a task<span className="hidden"> to {column.name}</span>
+      </button>
+    )
   const send = (): void => {
     if (text.trim()) add(text.trim())
     setText('')
   }
   return (
-    <form className="adder-form" onSubmit={(event) => { event.preventDefault(); send() }}>
-      <input autoFocus className="field" aria-label={`New task in ${column.name}`} placeholder="What is to be done?" maxLength={200} value={text} onChange={(event) => setText(event.target.value)}
-        onKeyDown={(event) => event.key === 'Escape' && close()} onBlur={() => !text.trim() && setText(undefined)} />
-      <div className="adder-row"><button type="submit" className="button primary small" disabled={!text.trim()}>Add</button><button type="button" className="button small" onClick={close}>Cancel</button></div>
+    <form
+      className="adder-form"
+      onSubmit={(event) => {
+        event.preventDefault()
+        send()
+      }}
+    >
+      <input
+        autoFocus
+        className="field"
+        aria-label={`New task in ${column.name}`}
+        placeholder="What is to be done?"
+        maxLength={200}
+        value={text}
+        onChange={(event) => setText(event.target.value)}
+        onKeyDown={(event) => event.key === 'Escape' && close()}
+        onBlur={() => !text.trim() && setText(undefined)}
+      />
+      <div className="adder-row">
+        <button type="submit" className="button primary small" disabled={!text.trim()}>
+          Add
+        </button>
+        <button type="button" className="button small" onClick={close}>
+          Cancel
+        </button>
+      </div>
     </form>
   )
 }
 
 const withLanding = (tasks: Task[], to: Landing | undefined): Task[] =>
-  to ? tasks.map((task) => (task.id === to.id ? { ...task, column: to.column, order: orderBefore(tasks, to.column, to.before, to.id) } : task)).sort((a, b) => a.order - b.order || a.id - b.id) : tasks
+  to
+    ? tasks
+        .map((task) => (task.id === to.id ? { ...task, column: to.column, order: orderBefore(tasks, to.column, to.before, to.id) } : task))
+        .sort((a, b) => a.order - b.order || a.id - b.id)
+    : tasks
 
 /** One step of a card that is carried by keyboard. */
 function landed(columns: ReadonlyMap<string, Task[]>, board: BoardThing, { id, column, before }: Landing, [across, down]: [number, number]): Landing {
@@ -134,7 +192,10 @@ function landed(columns: ReadonlyMap<string, Task[]>, board: BoardThing, { id, c
 function matches(task: Task, filter: string, person: (id: string | null) => Person | undefined): boolean {
   if (!filter) return true
   const words = `${task.title} ${task.labels.join(' ')} ${person(task.assignee)?.name ?? 'nobody'}`.toLowerCase()
-  return filter.toLowerCase().split(/\s+/).every((word) => words.includes(word))
+  return filter
+    .toLowerCase()
+    .split(/\s+/)
+    .every((word) => words.includes(word))
 }
 
 const touched = (store: BoardStore, id: number, person: (id: string) => Person | undefined): Person | undefined => {

@@ -25,21 +25,64 @@ export function Card({ task, isDone, isCarried, touchedBy, viewers, onOpen, onPo
   const due = task.due ? dueWords(task.due, new Date()) : undefined
   const isWaiting = task.id < 0
   return (
-    <li className="card" data-task={task.id} data-flip={task.id} data-carried={isCarried || undefined} data-waiting={isWaiting || undefined} data-touched={touchedBy ? '' : undefined} style={touchedBy && ({ '--person': touchedBy.color } as CSSProperties)} onPointerDown={onPointerDown}>
-      <button type="button" className="card-open" aria-describedby="board-keys" aria-pressed={isCarried || undefined} disabled={isWaiting} onClick={onOpen} onKeyDown={onKeyDown} draggable={false}>
-        <span className="card-title" data-done={isDone || undefined}>{task.title}</span>
+    <li
+      className="card"
+      data-task={task.id}
+      data-flip={task.id}
+      data-carried={isCarried || undefined}
+      data-waiting={isWaiting || undefined}
+      data-touched={touchedBy ? '' : undefined}
+      style={touchedBy && ({ '--person': touchedBy.color } as CSSProperties)}
+      onPointerDown={onPointerDown}
+    >
+      <button
+        type="button"
+        className="card-open"
+        aria-describedby="board-keys"
+        aria-pressed={isCarried || undefined}
+        disabled={isWaiting}
+        onClick={onOpen}
+        onKeyDown={onKeyDown}
+        draggable={false}
+      >
+        <span className="card-title" data-done={isDone || undefined}>
+          {task.title}
+        </span>
         <span className="card-foot">
-          {due && <span className="due" data-tone={isDone ? 'later' : due.tone}><span className="hidden">Due </span>{due.words}</span>}
-          {task.labels.slice(0, 3).map((label) => <span key={label} className="label" style={{ '--hue': hueOf(label) } as CSSProperties}>{label}</span>)}
+          {due && (
+            <span className="due" data-tone={isDone ? 'later' : due.tone}>
+              <span className="hidden">Due </span>
+              {due.words}
+            </span>
+          )}
+          {task.labels.slice(0, 3).map((label) => (
+            <span key={label} className="label" style={{ '--hue': hueOf(label) } as CSSProperties}>
+              {label}
+            </span>
+          ))}
           {task.labels.length > 3 && <span className="label-more">+{task.labels.length - 3}</span>}
-          {task.comments > 0 && <span className="count" title={`${task.comments} comments`}><Icon name="comment" size={14} />{task.comments}<span className="hidden"> comments</span></span>}
+          {task.comments > 0 && (
+            <span className="count" title={`${task.comments} comments`}>
+              <Icon name="comment" size={14} />
+              {task.comments}
+              <span className="hidden"> comments</span>
+            </span>
+          )}
         </span>
       </button>
       <span className="card-people">
-        {viewers.map((viewer) => <span key={viewer.id} className="viewing" style={{ '--person': viewer.color } as CSSProperties} title={`${viewer.name} is looking at this`}><Avatar person={viewer} size={20} title={`${viewer.name} is looking at this`} /></span>)}
+        {viewers.map((viewer) => (
+          <span key={viewer.id} className="viewing" style={{ '--person': viewer.color } as CSSProperties} title={`${viewer.name} is looking at this`}>
+            <Avatar person={viewer} size={20} title={`${viewer.name} is looking at this`} />
+          </span>
+        ))}
         {assignee && <Avatar person={assignee} size={24} title={`Assigned to ${assignee.name}`} />}
       </span>
-      {touchedBy && <span className="touched-by" aria-hidden="true">{touchedBy.name.split(' ')[0]}</span>}
+      {touchedBy && (
+        <span className="touched-by" aria-hidden="true">
+          {touchedBy.name.split(' ')[0]}
+        </span>
+      )}
     </li>
   )
 }

@@ -21,7 +21,10 @@ export function useFlip(container: RefObject<HTMLElement | null>, on: unknown): 
       next.set(key, place)
       const had = places.current.get(key)
       if (!had || isCalm || (Math.abs(had.x - place.x) < 1 && Math.abs(had.y - place.y) < 1)) continue
-      node.animate([{ translate: `${had.x - place.x}px ${had.y - place.y}px` }, { translate: '0 0' }], { duration: GLIDE_MS, easing: 'cubic-bezier(.2,.7,.2,1)' })
+      node.animate([{ translate: `${had.x - place.x}px ${had.y - place.y}px` }, { translate: '0 0' }], {
+        duration: GLIDE_MS,
+        easing: 'cubic-bezier(.2,.7,.2,1)',
+      })
     }
     places.current = next
   }, [container, on])

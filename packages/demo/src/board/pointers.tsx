@@ -14,7 +14,14 @@ const QUIET_MS = 6000
 /** How much of the way is left after one frame at 60 Hz. */
 const LAG = 0.72
 
-interface Seen { by: string; to: Pointing; at: number; x: number; y: number; isPlaced: boolean }
+interface Seen {
+  by: string
+  to: Pointing
+  at: number
+  x: number
+  y: number
+  isPlaced: boolean
+}
 
 export function Pointers({ board, scroller }: { board: string; scroller: RefObject<HTMLDivElement | null> }) {
   const { person, me, tally } = useApp()
@@ -104,7 +111,9 @@ export function Pointers({ board, scroller }: { board: string; scroller: RefObje
     <div className="pointers" ref={layer} aria-hidden="true">
       {members.map(([member, by]) => (
         <div key={member} className="pointer" data-member={member} data-shown="false" style={{ '--person': person(by)?.color } as CSSProperties}>
-          <svg width="18" height="20" viewBox="0 0 18 20"><path d="M2 1.500 15.500 9.500l-6 1.300-3 5.700Z" /></svg>
+          <svg width="18" height="20" viewBox="0 0 18 20">
+            <path d="M2 1.500 15.500 9.500l-6 1.300-3 5.700Z" />
+          </svg>
           <span>{person(by)?.name.split(' ')[0] ?? by}</span>
         </div>
       ))}
@@ -121,7 +130,11 @@ function placeOf(event: PointerEvent): Omit<Pointing, 'by'> | undefined {
   const { left, top, width, height } = node.getBoundingClientRect()
   const round = (part: number): number => Math.round(part * 1000) / 1000
   // Down a column in pixels: its height says nothing on another screen.
-  return { on: card ? { task: Number(card.dataset.task) } : { column: column!.dataset.column! }, x: round((event.clientX - left) / width), y: card ? round((event.clientY - top) / height) : Math.round(event.clientY - top) }
+  return {
+    on: card ? { task: Number(card.dataset.task) } : { column: column!.dataset.column! },
+    x: round((event.clientX - left) / width),
+    y: card ? round((event.clientY - top) / height) : Math.round(event.clientY - top),
+  }
 }
 
 function where({ on, x, y }: Pointing): { x: number; y: number } | undefined {

@@ -12,7 +12,12 @@ export function Stats({ board }: { board: Board }) {
   const counts = useValues<Count>(`stats/${board.id}`)
 
   const total = counts.get('total')
-  if (total?.kind !== 'total') return <div className="stats" aria-busy="true"><span className="skeleton line" /></div>
+  if (total?.kind !== 'total')
+    return (
+      <div className="stats" aria-busy="true">
+        <span className="skeleton line" />
+      </div>
+    )
   const all = total.open + total.done
   const part = all ? total.done / all : 0
   const loads = [...people.map(({ id }) => id), null].flatMap((id) => {
@@ -24,18 +29,34 @@ export function Stats({ board }: { board: Board }) {
     <section className="stats" aria-label="Figures of this board">
       <div className="stats-total">
         <span className="progress" role="img" aria-label={`${Math.round(part * 100)} % done`} style={{ '--part': part } as CSSProperties} />
-        <span><b>{total.done}</b> of {all} done</span>
+        <span>
+          <b>{total.done}</b> of {all} done
+        </span>
       </div>
       <dl className="stats-columns">
-        {board.columns.filter(({ done }) => !done).map((column) => {
-          const count = counts.get(`column.${column.id}`)
-          return <div key={column.id}><dt>{column.name}</dt><dd>{count?.kind === 'column' ? count.tasks : 0}</dd></div>
-        })}
+        {board.columns
+          .filter(({ done }) => !done)
+          .map((column) => {
+            const count = counts.get(`column.${column.id}`)
+            return (
+              <div key={column.id}>
+                <dt>{column.name}</dt>
+                <dd>{count?.kind === 'column' ? count.tasks : 0}</dd>
+              </div>
+            )
+          })}
       </dl>
       <ul className="stats-people" aria-label="Open tasks by person">
         {loads.map(({ id, open }) => (
-          <li key={id ?? 'nobody'} title={`${person(id)?.name ?? 'Nobody'}: ${open} open`} style={{ '--person': person(id)?.color, '--part': open / most } as CSSProperties}>
-            <Avatar person={person(id)} size={20} quiet /><span className="bar" /><span className="figure">{open}</span><span className="hidden">open for {person(id)?.name ?? 'nobody'}</span>
+          <li
+            key={id ?? 'nobody'}
+            title={`${person(id)?.name ?? 'Nobody'}: ${open} open`}
+            style={{ '--person': person(id)?.color, '--part': open / most } as CSSProperties}
+          >
+            <Avatar person={person(id)} size={20} quiet />
+            <span className="bar" />
+            <span className="figure">{open}</span>
+            <span className="hidden">open for {person(id)?.name ?? 'nobody'}</span>
           </li>
         ))}
       </ul>

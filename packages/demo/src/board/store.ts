@@ -7,10 +7,17 @@ import { useHeard } from '../heard'
 import type { Board, Person, Task } from '../things'
 import { began, type BoardEvent, type BoardState, clashes, EMPTY, ended, heard, known, loaded, type Op, orderBefore, removed, shown } from './state'
 
-export interface Told { text: string; tone: 'info' | 'error' }
+export interface Told {
+  text: string
+  tone: 'info' | 'error'
+}
 
 /** A change of mine that somebody else's stands against. */
-export interface Conflict { theirs: Task; patch: Patch; fields: (keyof Patch)[] }
+export interface Conflict {
+  theirs: Task
+  patch: Patch
+  fields: (keyof Patch)[]
+}
 
 export class BoardStore {
   #state: BoardState = EMPTY
@@ -22,7 +29,12 @@ export class BoardStore {
   /** True where it is asked about on the spot. */
   onConflict: (conflict: Conflict) => boolean = () => false
 
-  constructor(readonly board: string, readonly me: string, readonly tell: (told: Told) => void, readonly nameOf: (id: string) => string) {}
+  constructor(
+    readonly board: string,
+    readonly me: string,
+    readonly tell: (told: Told) => void,
+    readonly nameOf: (id: string) => string,
+  ) {}
 
   readonly subscribe = (call: () => void): (() => void) => {
     this.#listeners.add(call)
@@ -49,8 +61,28 @@ export class BoardStore {
     const key = newKey()
     const { description = '', assignee = null, due = null, labels = [] } = draft
     const order = orderBefore(this.#tasks, column, null)
-    const task: Task = { id: -++this.#drafts, board: this.board, column, order, title: draft.title, description, assignee, due, labels, version: 0, created_by: this.me, created_at: now, updated_by: this.me, updated_at: now, comments: 0 }
-    await this.#try({ key, kind: 'create', task }, async () => this.#answered(key, await api.create(this.board, { ...draft, column }, key)), `“${draft.title}” was not added`)
+    const task: Task = {
+      id: -++this.#drafts,
+      board: this.board,
+      column,
+      order,
+      title: draft.title,
+      description,
+      assignee,
+      due,
+      labels,
+      version: 0,
+      created_by: this.me,
+      created_at: now,
+      updated_by: this.me,
+      updated_at: now,
+      comments: 0,
+    }
+    await this.#try(
+      { key, kind: 'create', task },
+      async () => this.#answered(key, await api.create(this.board, { ...draft, column }, key)),
+      `“${draft.title}” was not added`,
+    )
   }
 
   async change(id: number, patch: Patch): Promise<void> {
@@ -134,7 +166,13 @@ export class BoardStore {
   }
 }
 
-export interface LoadedBoard { store: BoardStore; board: Board | undefined; tasks: Task[]; error: string | undefined; reload(): void }
+export interface LoadedBoard {
+  store: BoardStore
+  board: Board | undefined
+  tasks: Task[]
+  error: string | undefined
+  reload(): void
+}
 
 /** Loads a board, and follows it from the cursor that came with it. */
 export function useBoard(id: string, me: Person, tell: (told: Told) => void, nameOf: (id: string) => string): LoadedBoard {

@@ -14,7 +14,14 @@ import { agoWords } from '../ui/time'
 import { Mentions } from '../ui/words'
 import type { BoardStore, Conflict } from './store'
 
-interface Props { store: BoardStore; board: Board; task: Task | undefined; id: number; isLoaded: boolean; onClose(): void }
+interface Props {
+  store: BoardStore
+  board: Board
+  task: Task | undefined
+  id: number
+  isLoaded: boolean
+  onClose(): void
+}
 
 export function TaskDialog({ store, board, task, id, isLoaded, onClose }: Props) {
   const [conflict, setConflict] = useState<Conflict>()
@@ -27,7 +34,13 @@ export function TaskDialog({ store, board, task, id, isLoaded, onClose }: Props)
     return () => void (store.onConflict = () => false)
   }, [store, id])
   if (!task) {
-    return <Dialog label="Task" className="task" onClose={onClose}><div className="task-gone"><p>{isLoaded ? 'This task is gone: somebody deleted it.' : 'Loading…'}</p></div></Dialog>
+    return (
+      <Dialog label="Task" className="task" onClose={onClose}>
+        <div className="task-gone">
+          <p>{isLoaded ? 'This task is gone: somebody deleted it.' : 'Loading…'}</p>
+        </div>
+      </Dialog>
+    )
   }
   return (
     <Dialog label={task.title} className="task" onClose={onClose}>
@@ -47,12 +60,34 @@ function TaskTexts({ store, task }: { store: BoardStore; task: Task }) {
   const save = (patch: Patch, isSame: boolean): void => void (!isSame && store.change(task.id, patch))
   return (
     <>
-      <Grow className="task-title" aria-label="Title" maxLength={200} value={title.shown} onChange={(event) => setTitle(event.target.value.replace(/\n/g, ' '))}
+      <Grow
+        className="task-title"
+        aria-label="Title"
+        maxLength={200}
+        value={title.shown}
+        onChange={(event) => setTitle(event.target.value.replace(/\n/g, ' '))}
         onKeyDown={(event) => event.key === 'Enter' && (event.preventDefault(), event.currentTarget.blur())}
-        onBlur={() => { const next = title.shown.trim() || task.title; save({ title: next }, next === task.title); setTitle(undefined) }} />
-      <label className="task-label" htmlFor="task-description">Description</label>
-      <Grow id="task-description" className="field task-description" maxLength={4000} placeholder="What does done look like?" value={description.shown} onChange={(event) => setDescription(event.target.value)}
-        onBlur={() => { save({ description: description.shown }, description.shown === task.description); setDescription(undefined) }} />
+        onBlur={() => {
+          const next = title.shown.trim() || task.title
+          save({ title: next }, next === task.title)
+          setTitle(undefined)
+        }}
+      />
+      <label className="task-label" htmlFor="task-description">
+        Description
+      </label>
+      <Grow
+        id="task-description"
+        className="field task-description"
+        maxLength={4000}
+        placeholder="What does done look like?"
+        value={description.shown}
+        onChange={(event) => setDescription(event.target.value)}
+        onBlur={() => {
+          save({ description: description.shown }, description.shown === task.description)
+          setDescription(undefined)
+        }}
+      />
     </>
   )
 }
@@ -68,11 +103,28 @@ function ConflictNote({ store, conflict, done }: { store: BoardStore; conflict: 
   const { theirs, patch, fields } = conflict
   return (
     <div className="conflict" role="alert">
-      <p><b>{nameOf(theirs.updated_by)}</b> changed the {fields.join(' and ') || 'task'} at the same time, and was first.</p>
-      {fields.map((field) => <p key={field} className="conflict-mine">Yours: <q>{String(patch[field] ?? 'nothing')}</q></p>)}
+      <p>
+        <b>{nameOf(theirs.updated_by)}</b> changed the {fields.join(' and ') || 'task'} at the same time, and was first.
+      </p>
+      {fields.map((field) => (
+        <p key={field} className="conflict-mine">
+          Yours: <q>{String(patch[field] ?? 'nothing')}</q>
+        </p>
+      ))}
       <div className="row">
-        <button type="button" className="button small" onClick={done}>Keep theirs</button>
-        <button type="button" className="button small primary" onClick={() => { done(); void store.change(theirs.id, patch) }}>Use mine</button>
+        <button type="button" className="button small" onClick={done}>
+          Keep theirs
+        </button>
+        <button
+          type="button"
+          className="button small primary"
+          onClick={() => {
+            done()
+            void store.change(theirs.id, patch)
+          }}
+        >
+          Use mine
+        </button>
       </div>
     </div>
   )
@@ -91,20 +143,85 @@ function TaskFields({ store, board, task, onClose }: { store: BoardStore; board:
   }
   return (
     <div className="task-side">
-      <label><span>Column</span><select className="field" value={task.column} onChange={(event) => void store.move(task.id, event.target.value, null)}>{board.columns.map((column) => <option key={column.id} value={column.id}>{column.name}</option>)}</select></label>
-      <label><span>Assignee</span><select className="field" value={task.assignee ?? ''} onChange={(event) => change({ assignee: event.target.value || null })}><option value="">Nobody</option>{people.map((one) => <option key={one.id} value={one.id}>{one.name}</option>)}</select></label>
-      <label><span>Due</span><input className="field" type="date" value={task.due ?? ''} onChange={(event) => change({ due: event.target.value || null })} /></label>
+      <label>
+        <span>Column</span>
+        <select className="field" value={task.column} onChange={(event) => void store.move(task.id, event.target.value, null)}>
+          {board.columns.map((column) => (
+            <option key={column.id} value={column.id}>
+              {column.name}
+            </option>
+          ))}
+        </select>
+      </label>
+      <label>
+        <span>Assignee</span>
+        <select className="field" value={task.assignee ?? ''} onChange={(event) => change({ assignee: event.target.value || null })}>
+          <option value="">Nobody</option>
+          {people.map((one) => (
+            <option key={one.id} value={one.id}>
+              {one.name}
+            </option>
+          ))}
+        </select>
+      </label>
+      <label>
+        <span>Due</span>
+        <input className="field" type="date" value={task.due ?? ''} onChange={(event) => change({ due: event.target.value || null })} />
+      </label>
       <div>
-        <span className="task-label" id="task-labels">Labels</span>
+        <span className="task-label" id="task-labels">
+          Labels
+        </span>
         <ul className="task-labels" aria-labelledby="task-labels">
-          {task.labels.map((one) => <li key={one} className="chip">{one}<button type="button" aria-label={`Remove label ${one}`} onClick={() => change({ labels: task.labels.filter((other) => other !== one) })}><Icon name="close" size={12} /></button></li>)}
+          {task.labels.map((one) => (
+            <li key={one} className="chip">
+              {one}
+              <button type="button" aria-label={`Remove label ${one}`} onClick={() => change({ labels: task.labels.filter((other) => other !== one) })}>
+                <Icon name="close" size={12} />
+              </button>
+            </li>
+          ))}
         </ul>
-        {task.labels.length < 6 && <form onSubmit={addLabel}><input className="field" aria-label="New label" placeholder="Add a label" maxLength={24} value={label} onChange={(event) => setLabel(event.target.value)} /></form>}
+        {task.labels.length < 6 && (
+          <form onSubmit={addLabel}>
+            <input
+              className="field"
+              aria-label="New label"
+              placeholder="Add a label"
+              maxLength={24}
+              value={label}
+              onChange={(event) => setLabel(event.target.value)}
+            />
+          </form>
+        )}
       </div>
-      <p className="task-meta">Added by {nameOf(task.created_by)}, {agoWords(task.created_at, Date.now())}.<br />Changed by {nameOf(task.updated_by)}, {agoWords(task.updated_at, Date.now())}.</p>
-      {isSure
-        ? <div className="row"><button type="button" className="button small danger" autoFocus onClick={() => { void store.remove(task.id); onClose() }}>Delete for everybody</button><button type="button" className="button small" onClick={() => setSure(false)}>No</button></div>
-        : <button type="button" className="button small quiet" onClick={() => setSure(true)}><Icon name="trash" />Delete task</button>}
+      <p className="task-meta">
+        Added by {nameOf(task.created_by)}, {agoWords(task.created_at, Date.now())}.<br />
+        Changed by {nameOf(task.updated_by)}, {agoWords(task.updated_at, Date.now())}.
+      </p>
+      {isSure ? (
+        <div className="row">
+          <button
+            type="button"
+            className="button small danger"
+            autoFocus
+            onClick={() => {
+              void store.remove(task.id)
+              onClose()
+            }}
+          >
+            Delete for everybody
+          </button>
+          <button type="button" className="button small" onClick={() => setSure(false)}>
+            No
+          </button>
+        </div>
+      ) : (
+        <button type="button" className="button small quiet" onClick={() => setSure(true)}>
+          <Icon name="trash" />
+          Delete task
+        </button>
+      )}
     </div>
   )
 }
@@ -119,7 +236,10 @@ function Comments({ board, task }: { board: Board; task: Task }) {
 
   useEffect(() => {
     const abort = new AbortController()
-    api.task(task.id, abort.signal).then(({ comments }) => setComments((had) => [...comments, ...(had ?? []).filter(({ id }) => !comments.some((one) => one.id === id))]), () => !abort.signal.aborted && setComments((had) => had ?? []))
+    api.task(task.id, abort.signal).then(
+      ({ comments }) => setComments((had) => [...comments, ...(had ?? []).filter(({ id }) => !comments.some((one) => one.id === id))]),
+      () => !abort.signal.aborted && setComments((had) => had ?? []),
+    )
     return () => abort.abort()
   }, [task.id])
   useTopic(`board/${board.id}`, 'task.commented', ({ task: id, comment }) => id === task.id && add(comment))
@@ -149,14 +269,37 @@ function Comments({ board, task }: { board: Board; task: Task }) {
         {comments?.map((comment) => (
           <li key={comment.id}>
             <Avatar person={person(comment.by)} size={24} quiet />
-            <div><p className="by"><b>{person(comment.by)?.name ?? comment.by}</b> <time dateTime={new Date(comment.at).toISOString()}>{agoWords(comment.at, Date.now())}</time></p><p className="said"><Mentions text={comment.text} person={person} /></p></div>
+            <div>
+              <p className="by">
+                <b>{person(comment.by)?.name ?? comment.by}</b> <time dateTime={new Date(comment.at).toISOString()}>{agoWords(comment.at, Date.now())}</time>
+              </p>
+              <p className="said">
+                <Mentions text={comment.text} person={person} />
+              </p>
+            </div>
           </li>
         ))}
       </ol>
-      <form className="comment-form" onSubmit={(event) => { event.preventDefault(); void send() }}>
+      <form
+        className="comment-form"
+        onSubmit={(event) => {
+          event.preventDefault()
+          void send()
+        }}
+      >
         <Avatar person={me} size={24} quiet />
-        <Grow className="field" aria-label="Comment" placeholder="Comment, or @somebody" maxLength={2000} value={text} onChange={(event) => setText(event.target.value)} onKeyDown={onKey} />
-        <button type="submit" className="button icon-only primary" aria-label="Send comment" disabled={!text.trim() || isSending}><Icon name="send" /></button>
+        <Grow
+          className="field"
+          aria-label="Comment"
+          placeholder="Comment, or @somebody"
+          maxLength={2000}
+          value={text}
+          onChange={(event) => setText(event.target.value)}
+          onKeyDown={onKey}
+        />
+        <button type="submit" className="button icon-only primary" aria-label="Send comment" disabled={!text.trim() || isSending}>
+          <Icon name="send" />
+        </button>
       </form>
     </section>
   )

@@ -12,7 +12,12 @@ import { groups } from './list'
 import { useChat } from './store'
 import { useTyping } from './typing'
 
-interface Props { board: string; isShown: boolean; here: ReadonlySet<string>; onUnseen(): void }
+interface Props {
+  board: string
+  isShown: boolean
+  here: ReadonlySet<string>
+  onUnseen(): void
+}
 
 export function Chat({ board, isShown, here, onUnseen }: Props) {
   const { me, person, announce, nameOf } = useApp()
@@ -43,23 +48,73 @@ export function Chat({ board, isShown, here, onUnseen }: Props) {
   const shown = groups(said)
   return (
     <>
-      <div className="chat-list" ref={list} tabIndex={0} role="region" aria-label="Messages" onScroll={({ currentTarget: { scrollTop, scrollHeight, clientHeight } }) => { isAtEnd.current = scrollHeight - scrollTop - clientHeight < 40 }}>
+      <div
+        className="chat-list"
+        ref={list}
+        tabIndex={0}
+        role="region"
+        aria-label="Messages"
+        onScroll={({ currentTarget: { scrollTop, scrollHeight, clientHeight } }) => {
+          isAtEnd.current = scrollHeight - scrollTop - clientHeight < 40
+        }}
+      >
         {chat.isLoading && <Skeletons />}
-        {chat.error && !said.length && <div className="pane-note" role="alert"><p>The messages could not be loaded.</p><button type="button" className="button small" onClick={chat.reload}>Try again</button></div>}
-        {chat.hasEarlier && <button type="button" className="button small quiet chat-earlier" disabled={chat.isFetching} onClick={() => { isAtEnd.current = false; chat.fetchEarlier() }}>{chat.isFetching ? 'Loading…' : 'Earlier messages'}</button>}
-        {!chat.isLoading && !chat.error && !said.length && !sending.length && <div className="pane-note"><Icon name="chat" size={24} /><p>Nothing said here yet.<br />Say hello, or ask @somebody.</p></div>}
+        {chat.error && !said.length && (
+          <div className="pane-note" role="alert">
+            <p>The messages could not be loaded.</p>
+            <button type="button" className="button small" onClick={chat.reload}>
+              Try again
+            </button>
+          </div>
+        )}
+        {chat.hasEarlier && (
+          <button
+            type="button"
+            className="button small quiet chat-earlier"
+            disabled={chat.isFetching}
+            onClick={() => {
+              isAtEnd.current = false
+              chat.fetchEarlier()
+            }}
+          >
+            {chat.isFetching ? 'Loading…' : 'Earlier messages'}
+          </button>
+        )}
+        {!chat.isLoading && !chat.error && !said.length && !sending.length && (
+          <div className="pane-note">
+            <Icon name="chat" size={24} />
+            <p>
+              Nothing said here yet.
+              <br />
+              Say hello, or ask @somebody.
+            </p>
+          </div>
+        )}
         {shown.map((group, n) => {
           const day = group.at === undefined ? undefined : dayWords(group.at, new Date())
           const before = shown[n - 1]?.at
           const isNewDay = day !== undefined && (before === undefined || dayWords(before, new Date()) !== day)
           return (
             <Fragment key={group.said[0]!.id}>
-              {isNewDay && <p className="chat-day"><span>{day}</span></p>}
+              {isNewDay && (
+                <p className="chat-day">
+                  <span>{day}</span>
+                </p>
+              )}
               <article className="chat-group" data-mine={group.by === me.id || undefined}>
-                <span className="chat-face" data-here={here.has(group.by) || undefined}><Avatar person={person(group.by)} size={28} quiet /></span>
+                <span className="chat-face" data-here={here.has(group.by) || undefined}>
+                  <Avatar person={person(group.by)} size={28} quiet />
+                </span>
                 <div>
-                  <p className="by"><b>{nameOf(group.by)}</b>{group.at !== undefined && <time dateTime={new Date(group.at).toISOString()}>{clockWords(group.at)}</time>}</p>
-                  {group.said.map((one) => <p key={one.id} className="said" data-to-me={one.text.includes(`@${me.id}`) || undefined}><Mentions text={one.text} person={person} /></p>)}
+                  <p className="by">
+                    <b>{nameOf(group.by)}</b>
+                    {group.at !== undefined && <time dateTime={new Date(group.at).toISOString()}>{clockWords(group.at)}</time>}
+                  </p>
+                  {group.said.map((one) => (
+                    <p key={one.id} className="said" data-to-me={one.text.includes(`@${me.id}`) || undefined}>
+                      <Mentions text={one.text} person={person} />
+                    </p>
+                  ))}
                 </div>
               </article>
             </Fragment>
@@ -67,22 +122,49 @@ export function Chat({ board, isShown, here, onUnseen }: Props) {
         })}
         {sending.map((one) => (
           <article key={one.key} className="chat-group" data-sending={one.state}>
-            <span className="chat-face"><Avatar person={me} size={28} quiet /></span>
+            <span className="chat-face">
+              <Avatar person={me} size={28} quiet />
+            </span>
             <div>
-              <p className="by"><b>{me.name}</b><span>{one.state === 'failed' ? 'not sent' : 'sending…'}</span></p>
+              <p className="by">
+                <b>{me.name}</b>
+                <span>{one.state === 'failed' ? 'not sent' : 'sending…'}</span>
+              </p>
               <p className="said">{one.text}</p>
-              {one.state === 'failed' && <button type="button" className="button small" onClick={() => chat.say(one.text, one.key)}>Try again</button>}
+              {one.state === 'failed' && (
+                <button type="button" className="button small" onClick={() => chat.say(one.text, one.key)}>
+                  Try again
+                </button>
+              )}
             </div>
           </article>
         ))}
       </div>
-      <p className="chat-typing" data-shown={typing.typists.length > 0}>{typing.typists.length > 0 && <><span className="dots" aria-hidden="true"><i /><i /><i /></span>{typingWords(typing.typists.map((id) => nameOf(id).split(' ')[0]!))}</>}</p>
-      <Composer say={(text) => { isAtEnd.current = true; chat.say(text) }} typed={typing.typed} />
+      <p className="chat-typing" data-shown={typing.typists.length > 0}>
+        {typing.typists.length > 0 && (
+          <>
+            <span className="dots" aria-hidden="true">
+              <i />
+              <i />
+              <i />
+            </span>
+            {typingWords(typing.typists.map((id) => nameOf(id).split(' ')[0]!))}
+          </>
+        )}
+      </p>
+      <Composer
+        say={(text) => {
+          isAtEnd.current = true
+          chat.say(text)
+        }}
+        typed={typing.typed}
+      />
     </>
   )
 }
 
-const typingWords = (names: string[]): string => (names.length === 1 ? `${names[0]} is writing` : names.length === 2 ? `${names[0]} and ${names[1]} are writing` : 'Several people are writing')
+const typingWords = (names: string[]): string =>
+  names.length === 1 ? `${names[0]} is writing` : names.length === 2 ? `${names[0]} and ${names[1]} are writing` : 'Several people are writing'
 
 function Composer({ say, typed }: { say: (text: string) => void; typed: () => void }) {
   const { people, me } = useApp()
@@ -117,17 +199,61 @@ function Composer({ say, typed }: { say: (text: string) => void; typed: () => vo
     }
   }
   return (
-    <form ref={field} className="composer" onSubmit={(event) => { event.preventDefault(); send() }}>
+    <form
+      ref={field}
+      className="composer"
+      onSubmit={(event) => {
+        event.preventDefault()
+        send()
+      }}
+    >
       {picked && (
         <ul className="mentions" id="mentions" role="listbox" aria-label="People">
-          {found.map((one) => <li key={one.id} id={`mention-${one.id}`} role="option" aria-selected={one === picked} onMouseDown={(event) => { event.preventDefault(); mention(one) }}><Avatar person={one} size={20} quiet />{one.name}<span className="soft">{one.role}</span></li>)}
+          {found.map((one) => (
+            <li
+              key={one.id}
+              id={`mention-${one.id}`}
+              role="option"
+              aria-selected={one === picked}
+              onMouseDown={(event) => {
+                event.preventDefault()
+                mention(one)
+              }}
+            >
+              <Avatar person={one} size={20} quiet />
+              {one.name}
+              <span className="soft">{one.role}</span>
+            </li>
+          ))}
         </ul>
       )}
-      <Grow className="field" aria-label="Message to the team" placeholder="Message the team" maxLength={2000} value={text} onChange={(event) => { setText(event.target.value); setAt(0); if (event.target.value) typed() }} onKeyDown={onKey}
-        aria-autocomplete="list" aria-controls={picked ? 'mentions' : undefined} aria-activedescendant={picked ? `mention-${picked.id}` : undefined} />
-      <button type="submit" className="button icon-only primary" aria-label="Send message" disabled={!text.trim()}><Icon name="send" /></button>
+      <Grow
+        className="field"
+        aria-label="Message to the team"
+        placeholder="Message the team"
+        maxLength={2000}
+        value={text}
+        onChange={(event) => {
+          setText(event.target.value)
+          setAt(0)
+          if (event.target.value) typed()
+        }}
+        onKeyDown={onKey}
+        aria-autocomplete="list"
+        aria-controls={picked ? 'mentions' : undefined}
+        aria-activedescendant={picked ? `mention-${picked.id}` : undefined}
+      />
+      <button type="submit" className="button icon-only primary" aria-label="Send message" disabled={!text.trim()}>
+        <Icon name="send" />
+      </button>
     </form>
   )
 }
 
-const Skeletons = () => <div className="skeletons" aria-hidden="true">{[70, 45, 80, 55, 65].map((width, n) => <span key={n} className="skeleton said" style={{ width: `${width}%` }} />)}</div>
+const Skeletons = () => (
+  <div className="skeletons" aria-hidden="true">
+    {[70, 45, 80, 55, 65].map((width, n) => (
+      <span key={n} className="skeleton said" style={{ width: `${width}%` }} />
+    ))}
+  </div>
+)

@@ -75,30 +75,42 @@ export function useChat(board: string, onCame: (said: Said) => void): Chat {
 
   const isOurs = place?.name === name
   const reload = useCallback(() => setTurn((turn) => turn + 1), [])
-  useHeard(isOurs && name, (data, { event, id }) => {
-    const said = event === 'message' && id ? saidOf(id, data) : undefined
-    if (!said) return
-    act({ do: 'came', said, me: me.id })
-    onCame(said)
-  }, { after: isOurs ? place.cursor : 'now', load: reload })
+  useHeard(
+    isOurs && name,
+    (data, { event, id }) => {
+      const said = event === 'message' && id ? saidOf(id, data) : undefined
+      if (!said) return
+      act({ do: 'came', said, me: me.id })
+      onCame(said)
+    },
+    { after: isOurs ? place.cursor : 'now', load: reload },
+  )
 
   const fetchEarlier = (): void => {
     if (!isOurs || !place.first || isFetching) return
     setFetching(true)
-    lastPage(live, name, PAGE, place.first).then(
-      (page) => {
-        act({ do: 'earlier', page: pageOf(page) })
-        setPlace({ ...place, first: page.entries[0]?.id ?? place.first, earlier: page.earlier && page.entries.length > 0 })
-      },
-      (thrown: unknown) => setError(thrown instanceof Error ? thrown.message : String(thrown)),
-    ).finally(() => setFetching(false))
+    lastPage(live, name, PAGE, place.first)
+      .then(
+        (page) => {
+          act({ do: 'earlier', page: pageOf(page) })
+          setPlace({ ...place, first: page.entries[0]?.id ?? place.first, earlier: page.earlier && page.entries.length > 0 })
+        },
+        (thrown: unknown) => setError(thrown instanceof Error ? thrown.message : String(thrown)),
+      )
+      .finally(() => setFetching(false))
   }
 
   const say = (text: string, key = newKey()): void => {
     const at = Date.now()
     act({ do: 'begins', key, text, at })
     // The key makes a second try of ours the same message.
-    live.topic(name).send('message', { by: me.id, text, at }, { key }).then(({ id }) => act({ do: 'stored', key, id }), () => act({ do: 'fails', key }))
+    live
+      .topic(name)
+      .send('message', { by: me.id, text, at }, { key })
+      .then(
+        ({ id }) => act({ do: 'stored', key, id }),
+        () => act({ do: 'fails', key }),
+      )
   }
   return { state, isLoading: !isOurs && !error, error, hasEarlier: isOurs && place.earlier, isFetching, fetchEarlier, say, reload }
 }

@@ -12,9 +12,24 @@ import type { Tally } from './tally'
 
 export type HurtName = 'buffer' | 'unbuffer' | 'cut' | 'restart' | 'sleep' | 'background' | 'chat'
 
-export interface Run { name: HurtName; phase: 'before' | 'hurts' | 'returns' | 'counts' | 'done' | 'failed'; what: string; lines?: Line[]; audit?: Audit; tookMs?: number; error?: string }
+export interface Run {
+  name: HurtName
+  phase: 'before' | 'hurts' | 'returns' | 'counts' | 'done' | 'failed'
+  what: string
+  lines?: Line[]
+  audit?: Audit
+  tookMs?: number
+  error?: string
+}
 
-export interface World { live: Live<App>; tap: Tap; tally: Tally; log: Log; board: string; chatTransport(): 'sse' | 'ws' }
+export interface World {
+  live: Live<App>
+  tap: Tap
+  tally: Tally
+  log: Log
+  board: string
+  chatTransport(): 'sse' | 'ws'
+}
 
 const SLEEP_MS = 24_000
 const BACKGROUND_MS = 10_000
@@ -48,7 +63,14 @@ const DOES: { [N in HurtName]: (world: World, tell: (what: string) => void) => P
   restart: async (_, tell) => {
     const { starts } = await api.hurt.restart()
     tell('The server drains and starts again…')
-    const isBack = await until(async () => (await api.isUp().then(({ server }) => server.starts, () => 0)) > starts, 30_000)
+    const isBack = await until(
+      async () =>
+        (await api.isUp().then(
+          ({ server }) => server.starts,
+          () => 0,
+        )) > starts,
+      30_000,
+    )
     if (!isBack) throw new Error('The server did not come back within 30 s.')
   },
   sleep: async ({ tap }, tell) => {
@@ -137,10 +159,21 @@ const STARTS: { [N in HurtName]: string } = {
   chat: 'You answered question 1 of the chat otherwise: a change of config.',
 }
 
-const ENDS: { [N in HurtName]: string } = { cut: 'After the cut', buffer: 'Behind a network that buffers', unbuffer: 'On the open network again', restart: 'Over the restart', sleep: 'Over the sleep', background: 'Over the background', chat: 'Over the move of the chat' }
+const ENDS: { [N in HurtName]: string } = {
+  cut: 'After the cut',
+  buffer: 'Behind a network that buffers',
+  unbuffer: 'On the open network again',
+  restart: 'Over the restart',
+  sleep: 'Over the sleep',
+  background: 'Over the background',
+  chat: 'Over the move of the chat',
+}
 
 function report(log: Log, what: string, lines: readonly Line[], found: Audit): void {
   const sum = (of: 'sent' | 'heard' | 'lost' | 'repeated'): number => lines.reduce((all, line) => all + line[of], 0)
   const isGood = sum('lost') + sum('repeated') + found.lost + found.repeated === 0
-  log.add(isGood ? 'good' : 'bad', `${what}: ${sum('sent')} numbered messages acknowledged, ${sum('heard')} came. ${sum('lost') + found.lost} lost, ${sum('repeated') + found.repeated} repeated.`)
+  log.add(
+    isGood ? 'good' : 'bad',
+    `${what}: ${sum('sent')} numbered messages acknowledged, ${sum('heard')} came. ${sum('lost') + found.lost} lost, ${sum('repeated') + found.repeated} repeated.`,
+  )
 }

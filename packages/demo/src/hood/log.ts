@@ -1,7 +1,12 @@
 // What happened to this window's connections, in plain words: the newest hundred lines.
 
 export type Kind = 'status' | 'resumed' | 'gap' | 'moved' | 'hurt' | 'good' | 'bad' | 'note'
-export interface Line { n: number; at: number; kind: Kind; text: string }
+export interface Line {
+  n: number
+  at: number
+  kind: Kind
+  text: string
+}
 
 const LINES_MAX = 100
 

@@ -9,7 +9,15 @@ import { Numbers } from './tally'
 
 const EVERY_MS = 150
 
-export interface Line { feature: 'answers' | 'chat'; sent: number; heard: number; lost: number; repeated: number; waiting: number; silenceMs: number }
+export interface Line {
+  feature: 'answers' | 'chat'
+  sent: number
+  heard: number
+  lost: number
+  repeated: number
+  waiting: number
+  silenceMs: number
+}
 
 export class Probes {
   readonly #lines: { feature: 'answers' | 'chat'; numbers: Numbers; waiting: number; heardAt: number; silence: number; off: () => void }[] = []
@@ -17,8 +25,15 @@ export class Probes {
   #n = 0
   readonly run = crypto.randomUUID().slice(0, 8)
 
-  constructor(readonly live: Live<App>, readonly board: string, readonly now = (): number => performance.now()) {
-    const topics = [['answers', `answers/probe-${windowId}`], ['chat', `chat/${board}/probe-${windowId}`]] as const
+  constructor(
+    readonly live: Live<App>,
+    readonly board: string,
+    readonly now = (): number => performance.now(),
+  ) {
+    const topics = [
+      ['answers', `answers/probe-${windowId}`],
+      ['chat', `chat/${board}/probe-${windowId}`],
+    ] as const
     for (const [feature, name] of topics) {
       const line = { feature, numbers: new Numbers(), waiting: 0, heardAt: this.now(), silence: 0, off: () => undefined as void }
       line.off = live.topic(name).on('probe', ({ run, n }) => {
@@ -44,7 +59,10 @@ export class Probes {
       line.waiting++
       const topic = line.feature === 'answers' ? this.live.topic(`answers/probe-${windowId}`) : this.live.topic(this.#chat)
       ;(topic.send as (event: 'probe', data: App['chat']['probe']) => Promise<unknown>)('probe', { run: this.run, n })
-        .then(() => line.numbers.acknowledged(n), () => line.numbers.unknown++)
+        .then(
+          () => line.numbers.acknowledged(n),
+          () => line.numbers.unknown++,
+        )
         .finally(() => line.waiting--)
     }
   }
@@ -75,6 +93,11 @@ export class Probes {
     this.#lines.forEach(({ off }) => off())
   }
   count(): Line[] {
-    return this.#lines.map(({ feature, numbers, waiting, silence }) => ({ feature, ...numbers.count(), waiting: waiting + numbers.unknown, silenceMs: Math.round(silence) }))
+    return this.#lines.map(({ feature, numbers, waiting, silence }) => ({
+      feature,
+      ...numbers.count(),
+      waiting: waiting + numbers.unknown,
+      silenceMs: Math.round(silence),
+    }))
   }
 }

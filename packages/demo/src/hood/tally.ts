@@ -15,6 +15,8 @@ export interface TopicTally {
   gaps: number
   seams: number
   last: string | null
+  /** After this place everything should have been heard; nothing where the subscription began with what came then. */
+  from: string | undefined
   /** The ids in the order they were heard, the newest `IDS_MAX`. */
   readonly ids: string[]
 }
@@ -29,7 +31,7 @@ export class Tally {
   of(topic: string): TopicTally {
     let found = this.topics.get(topic)
     if (!found) {
-      found = { topic, heard: 0, repeated: 0, unplaced: 0, gaps: 0, seams: 0, last: null, ids: [] }
+      found = { topic, heard: 0, repeated: 0, unplaced: 0, gaps: 0, seams: 0, last: null, from: undefined, ids: [] }
       this.topics.set(topic, found)
       this.#known.set(topic, new Set())
     }
@@ -48,14 +50,16 @@ export class Tally {
     known.add(id)
     tally.last = id
     tally.ids.push(id)
-    if (tally.ids.length > IDS_MAX) known.delete(tally.ids.shift()!)
+    tally.from ??= id
+    if (tally.ids.length > IDS_MAX) known.delete((tally.from = tally.ids.shift()!))
   }
 
-  /** The same topic read from the beginning again, on purpose: what comes twice then is no fault. */
-  anew(topic: string): void {
+  /** A new subscription: what came before it, or while there was none, is no fault. */
+  began(topic: string, after: string): void {
     this.#known.get(topic)?.clear()
     const tally = this.of(topic)
     tally.ids.length = 0
+    tally.from = after === 'now' ? undefined : after
   }
 
   seam(topic: string, isGap: boolean): void {
@@ -65,7 +69,12 @@ export class Tally {
   }
 }
 
-export interface Compared { matched: number; lost: number; repeated: number; unordered: number }
+export interface Compared {
+  matched: number
+  lost: number
+  repeated: number
+  unordered: number
+}
 
 /** What was heard, beside the entries of the log in the same stretch, both in order. */
 export function compare(heard: readonly string[], log: readonly string[]): Compared {

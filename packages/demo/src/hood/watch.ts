@@ -12,7 +12,10 @@ export class Watch {
   readonly #listeners = new Set<() => void>()
   readonly #stop: () => void
 
-  constructor(readonly live: Live<App>, readonly log: Log) {
+  constructor(
+    readonly live: Live<App>,
+    readonly log: Log,
+  ) {
     let state = ''
     let wasAway = false
     const off = live.on('status', (status) => {
@@ -45,6 +48,10 @@ export class Watch {
     const before = this.#report
     if (before) changes(before, report).forEach(({ kind, text }) => this.log.add(kind, text))
     this.#report = report
-    if (!before || JSON.stringify([before.status, before.topics, before.path, before.plan]) !== JSON.stringify([report.status, report.topics, report.path, report.plan])) this.#listeners.forEach((call) => call())
+    if (
+      !before ||
+      JSON.stringify([before.status, before.topics, before.path, before.plan]) !== JSON.stringify([report.status, report.topics, report.path, report.plan])
+    )
+      this.#listeners.forEach((call) => call())
   }
 }

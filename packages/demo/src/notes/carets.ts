@@ -6,12 +6,18 @@ import { Decoration, type DecorationSet, EditorView, ViewPlugin, type ViewUpdate
 import type { Awareness } from 'y-protocols/awareness'
 import * as Y from 'yjs'
 
-interface Said { user?: { name: string; color: string }; caret?: { anchor: unknown; head: unknown } | null }
+interface Said {
+  user?: { name: string; color: string }
+  caret?: { anchor: unknown; head: unknown } | null
+}
 
 const moved = Annotation.define<boolean>()
 
 class Caret extends WidgetType {
-  constructor(readonly name: string, readonly color: string) {
+  constructor(
+    readonly name: string,
+    readonly color: string,
+  ) {
     super()
   }
   override eq(other: Caret): boolean {
@@ -52,7 +58,12 @@ export function carets(text: Y.Text, awareness: Awareness): Extension {
       const head = placeOf(state.caret.head)
       if (anchor === undefined || head === undefined || anchor > length || head > length) continue
       const { name, color } = state.user
-      if (anchor !== head) marks.push({ from: Math.min(anchor, head), to: Math.max(anchor, head), what: Decoration.mark({ class: 'cm-other-part', attributes: { style: `--person:${color}` } }) })
+      if (anchor !== head)
+        marks.push({
+          from: Math.min(anchor, head),
+          to: Math.max(anchor, head),
+          what: Decoration.mark({ class: 'cm-other-part', attributes: { style: `--person:${color}` } }),
+        })
       marks.push({ from: head, to: head, what: Decoration.widget({ widget: new Caret(name, color), side: head < anchor ? -1 : 1 }) })
     }
     const set = new RangeSetBuilder<Decoration>()
@@ -60,28 +71,32 @@ export function carets(text: Y.Text, awareness: Awareness): Extension {
     return set.finish()
   }
 
-  return ViewPlugin.fromClass(class {
-    decorations: DecorationSet
-    readonly #changed: () => void
+  return ViewPlugin.fromClass(
+    class {
+      decorations: DecorationSet
+      readonly #changed: () => void
 
-    constructor(view: EditorView) {
-      this.decorations = draw(view.state.doc.length)
-      this.#changed = () => queueMicrotask(() => view.dispatch({ annotations: [moved.of(true)] }))
-      awareness.on('change', this.#changed)
-    }
-
-    update({ view, state, docChanged, selectionSet, focusChanged, transactions }: ViewUpdate): void {
-      if (selectionSet || focusChanged || docChanged) {
-        const { anchor, head } = state.selection.main
-        const place = (at: number): unknown => JSON.parse(JSON.stringify(Y.createRelativePositionFromTypeIndex(text, Math.min(at, text.length))))
-        const said = view.hasFocus ? { anchor: place(anchor), head: place(head) } : null
-        if (JSON.stringify((awareness.getLocalState() as Said | null)?.caret ?? null) !== JSON.stringify(said)) queueMicrotask(() => awareness.setLocalStateField('caret', said))
+      constructor(view: EditorView) {
+        this.decorations = draw(view.state.doc.length)
+        this.#changed = () => queueMicrotask(() => view.dispatch({ annotations: [moved.of(true)] }))
+        awareness.on('change', this.#changed)
       }
-      if (docChanged || transactions.some((one) => one.annotation(moved))) this.decorations = draw(state.doc.length)
-    }
 
-    destroy(): void {
-      awareness.off('change', this.#changed)
-    }
-  }, { decorations: (plugin) => plugin.decorations })
+      update({ view, state, docChanged, selectionSet, focusChanged, transactions }: ViewUpdate): void {
+        if (selectionSet || focusChanged || docChanged) {
+          const { anchor, head } = state.selection.main
+          const place = (at: number): unknown => JSON.parse(JSON.stringify(Y.createRelativePositionFromTypeIndex(text, Math.min(at, text.length))))
+          const said = view.hasFocus ? { anchor: place(anchor), head: place(head) } : null
+          if (JSON.stringify((awareness.getLocalState() as Said | null)?.caret ?? null) !== JSON.stringify(said))
+            queueMicrotask(() => awareness.setLocalStateField('caret', said))
+        }
+        if (docChanged || transactions.some((one) => one.annotation(moved))) this.decorations = draw(state.doc.length)
+      }
+
+      destroy(): void {
+        awareness.off('change', this.#changed)
+      }
+    },
+    { decorations: (plugin) => plugin.decorations },
+  )
 }

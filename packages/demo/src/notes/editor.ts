@@ -15,19 +15,50 @@ import type { Person } from '../things'
 import { carets } from './carets'
 import { look, theme } from './look'
 
-export interface NotesState { isOpen: boolean; isSynced: boolean; writers: Person['id'][]; unsent: number }
-export interface Notes { attach(host: HTMLElement): void; detach(): void; close(): void }
+export interface NotesState {
+  isOpen: boolean
+  isSynced: boolean
+  writers: Person['id'][]
+  /** Edits made here while there was no connection. */
+  unsent: number
+  /** The server will not have it, and coming back as one is would not help. */
+  refused?: string
+}
+export interface Notes {
+  attach(host: HTMLElement): void
+  detach(): void
+  close(): void
+}
 
-interface Given { board: string; me: Person; /** Access for one connection, that may stand in an address. */ ticket: () => Promise<string>; tap: Tap; onState(state: NotesState): void }
+interface Given {
+  board: string
+  me: Person
+  /** Access for one connection, that may stand in an address. */ ticket: () => Promise<string>
+  tap: Tap
+  onState(state: NotesState): void
+}
+
+/** What the server closes with where a ticket is none any more: there will be a new one. */
+const STALE = 4401
 
 export function openNotes({ board, me, ticket, tap, onState }: Given): Notes {
   const doc = new Y.Doc()
   const text = doc.getText('notes')
   // The provider reads them each time it connects. A ticket is good for one connection.
   const params: Record<string, string> = {}
-  const renew = (): Promise<void> => ticket().then((fresh) => void (params.ticket = fresh), () => void delete params.ticket)
+  const renew = (): Promise<void> =>
+    ticket().then(
+      (fresh) => void (params.ticket = fresh),
+      () => void delete params.ticket,
+    )
   // The socket of the tap carries the window's id and takes the way of the other connections.
-  const provider = new WebsocketProvider(`${location.origin.replace(/^http/, 'ws')}/v1/docs`, `docs/${board}`, doc, { params, WebSocketPolyfill: tap.env.WebSocket as typeof WebSocket, disableBc: true, connect: false })
+  const provider = new WebsocketProvider(`${location.origin.replace(/^http/, 'ws')}/v1/docs`, `docs/${board}`, doc, {
+    params,
+    WebSocketPolyfill: tap.env.WebSocket as typeof WebSocket,
+    disableBc: true,
+    connect: false,
+    shouldReconnect: ({ code }: CloseEvent) => code === STALE || code < 4400 || code > 4499,
+  })
   let isOver = false
   void renew().then(() => isOver || provider.connect())
   provider.on('connection-close', () => void renew())
@@ -35,15 +66,22 @@ export function openNotes({ board, me, ticket, tap, onState }: Given): Notes {
   awareness.setLocalStateField('user', { id: me.id, name: me.name.split(' ')[0], color: me.color })
 
   let unsent = 0
+  let refused: string | undefined
   const told = (): void => {
-    const writers = [...awareness.getStates()].flatMap(([client, state]) => (client === awareness.clientID ? [] : ((state as { user?: { id?: string } }).user?.id ?? [])))
-    onState({ isOpen: provider.wsconnected, isSynced: provider.synced, writers: [...new Set(writers)], unsent })
+    const writers = [...awareness.getStates()].flatMap(([client, state]) =>
+      client === awareness.clientID ? [] : ((state as { user?: { id?: string } }).user?.id ?? []),
+    )
+    onState({ isOpen: provider.wsconnected, isSynced: provider.synced, writers: [...new Set(writers)], unsent, ...(refused !== undefined && { refused }) })
   }
   doc.on('update', (_: Uint8Array, origin: unknown) => {
     if (origin !== provider && !provider.wsconnected) unsent++
     told()
   })
   provider.on('status', told)
+  provider.on('closed', ({ code, reason }) => {
+    refused = reason || `closed with ${code}`
+    told()
+  })
   provider.on('sync', (isSynced: boolean) => {
     if (isSynced) unsent = 0
     told()
@@ -55,10 +93,21 @@ export function openNotes({ board, me, ticket, tap, onState }: Given): Notes {
   const attach = (host: HTMLElement): void => {
     const root = host.shadowRoot ?? host.attachShadow({ mode: 'open' })
     view = new EditorView({
-      root, parent: root,
+      root,
+      parent: root,
       state: EditorState.create({
         doc: text.toString(),
-        extensions: [keymap.of([...yUndoManagerKeymap, ...standardKeymap]), EditorView.lineWrapping, drawSelection(), placeholder('Write together. What you type offline is kept and merged.'), theme, look, yCollab(text, null, { undoManager: new Y.UndoManager(text) }), carets(text, awareness), EditorView.contentAttributes.of({ 'aria-label': 'Shared notes', spellcheck: 'true', autocapitalize: 'sentences' })],
+        extensions: [
+          keymap.of([...yUndoManagerKeymap, ...standardKeymap]),
+          EditorView.lineWrapping,
+          drawSelection(),
+          placeholder('Write together. What you type offline is kept and merged.'),
+          theme,
+          look,
+          yCollab(text, null, { undoManager: new Y.UndoManager(text) }),
+          carets(text, awareness),
+          EditorView.contentAttributes.of({ 'aria-label': 'Shared notes', spellcheck: 'true', autocapitalize: 'sentences' }),
+        ],
       }),
     })
     told()

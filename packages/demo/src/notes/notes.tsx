@@ -30,21 +30,27 @@ export function Notes({ board, onState }: { board: string; onState?: (state: Not
     setState(UNKNOWN)
     setFailed(false)
     let wasOpen: boolean | undefined
-    import('./editor').then(({ openNotes }) => {
-      if (isOver) return
-      const notes = openNotes({
-        board, me, tap, ticket,
-        onState: (next) => {
-          setState(next)
-          newest.current?.(next)
-          if (wasOpen === true && !next.isOpen) log.add('status', `docs/${board}: the socket closed. Writing goes on here.`)
-          if (wasOpen === false && next.isOpen) log.add('resumed', `docs/${board}: connected; Yjs exchanges what the other side lacks.`)
-          wasOpen = next.isOpen
-        },
-      })
-      notes.attach(host.current!)
-      close = () => notes.close()
-    }, () => !isOver && setFailed(true))
+    import('./editor').then(
+      ({ openNotes }) => {
+        if (isOver) return
+        const notes = openNotes({
+          board,
+          me,
+          tap,
+          ticket,
+          onState: (next) => {
+            setState(next)
+            newest.current?.(next)
+            if (wasOpen === true && !next.isOpen) log.add('status', `docs/${board}: the socket closed. Writing goes on here.`)
+            if (wasOpen === false && next.isOpen) log.add('resumed', `docs/${board}: connected; Yjs exchanges what the other side lacks.`)
+            wasOpen = next.isOpen
+          },
+        })
+        notes.attach(host.current!)
+        close = () => notes.close()
+      },
+      () => !isOver && setFailed(true),
+    )
     return () => {
       isOver = true
       close()
@@ -54,10 +60,33 @@ export function Notes({ board, onState }: { board: string; onState?: (state: Not
   return (
     <>
       <div className="notes-bar">
-        <span className="notes-state" data-tone={state.isOpen ? 'good' : 'wait'}>{failed ? 'Could not be loaded' : state.isSynced && state.isOpen ? 'Saved for everybody' : state.isOpen ? 'Synchronising…' : state.unsent ? 'Offline. Your edits are kept here.' : 'Connecting…'}</span>
-        <span className="faces">{state.writers.map((id) => <Avatar key={id} person={person(id)} size={20} title={`${person(id)?.name ?? id} is in this note`} />)}</span>
+        <span className="notes-state" data-tone={state.isOpen ? 'good' : 'wait'}>
+          {failed
+            ? 'Could not be loaded'
+            : state.refused !== undefined
+              ? `The server refuses: ${state.refused}`
+              : state.isSynced && state.isOpen
+                ? 'Shared live'
+                : state.isOpen
+                  ? 'Synchronising…'
+                  : state.unsent
+                    ? 'Offline. Your edits are kept here.'
+                    : 'Connecting…'}
+        </span>
+        <span className="faces">
+          {state.writers.map((id) => (
+            <Avatar key={id} person={person(id)} size={20} title={`${person(id)?.name ?? id} is in this note`} />
+          ))}
+        </span>
       </div>
-      {failed && <div className="pane-note" role="alert"><p>The editor could not be loaded.</p><button type="button" className="button small" onClick={() => setTurn(turn + 1)}>Try again</button></div>}
+      {failed && (
+        <div className="pane-note" role="alert">
+          <p>The editor could not be loaded.</p>
+          <button type="button" className="button small" onClick={() => setTurn(turn + 1)}>
+            Try again
+          </button>
+        </div>
+      )}
       <div className="notes-host" key={`${board}:${turn}`} ref={host} />
     </>
   )

@@ -17,10 +17,22 @@ export function Dialog({ label, className = '', onClose, children }: { label: st
     }
   }, [])
   return (
-    <dialog ref={ref} tabIndex={-1} className={`dialog ${className}`} aria-label={label} onCancel={(event) => { event.preventDefault(); onClose() }} onMouseDown={(event) => event.target === ref.current && onClose()}>
+    <dialog
+      ref={ref}
+      tabIndex={-1}
+      className={`dialog ${className}`}
+      aria-label={label}
+      onCancel={(event) => {
+        event.preventDefault()
+        onClose()
+      }}
+      onMouseDown={(event) => event.target === ref.current && onClose()}
+    >
       <div className="dialog-box">
         {children}
-        <button type="button" className="button icon-only dialog-close" aria-label="Close" onClick={onClose}><Icon name="close" /></button>
+        <button type="button" className="button icon-only dialog-close" aria-label="Close" onClick={onClose}>
+          <Icon name="close" />
+        </button>
       </div>
     </dialog>
   )

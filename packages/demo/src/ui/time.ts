@@ -3,7 +3,10 @@
 const DAY_MS = 86_400_000
 const midnight = (at: Date): number => new Date(at.getFullYear(), at.getMonth(), at.getDate()).getTime()
 
-export interface Due { words: string; tone: 'late' | 'soon' | 'later' }
+export interface Due {
+  words: string
+  tone: 'late' | 'soon' | 'later'
+}
 
 /** A day as people say it, and whether it presses. */
 export function dueWords(day: string, now: Date): Due {

@@ -10,7 +10,13 @@ export function Mentions({ text, person }: { text: string; person: (id: string) 
     <>
       {text.split(/(@[a-z]+)/g).map((part, n) => {
         const found = part.startsWith('@') ? person(part.slice(1)) : undefined
-        return found ? <b key={n} className="mention">@{found.name.split(' ')[0]}</b> : <Fragment key={n}>{part}</Fragment>
+        return found ? (
+          <b key={n} className="mention">
+            @{found.name.split(' ')[0]}
+          </b>
+        ) : (
+          <Fragment key={n}>{part}</Fragment>
+        )
       })}
     </>
   )
@@ -36,12 +42,30 @@ export function Prose({ text }: { text: string }) {
   }
   return (
     <div className="prose">
-      {blocks.filter(({ lines }) => lines.length).map(({ kind, lines }, n) => {
-        if (kind === 'h') return <h4 key={n}>{inline(lines[0]!)}</h4>
-        if (kind === 'p') return <p key={n}>{lines.map((line, m) => <Fragment key={m}>{m > 0 && <br />}{inline(line)}</Fragment>)}</p>
-        const List = kind
-        return <List key={n}>{lines.map((line, m) => <li key={m}>{inline(line)}</li>)}</List>
-      })}
+      {blocks
+        .filter(({ lines }) => lines.length)
+        .map(({ kind, lines }, n) => {
+          if (kind === 'h') return <h4 key={n}>{inline(lines[0]!)}</h4>
+          if (kind === 'p')
+            return (
+              <p key={n}>
+                {lines.map((line, m) => (
+                  <Fragment key={m}>
+                    {m > 0 && <br />}
+                    {inline(line)}
+                  </Fragment>
+                ))}
+              </p>
+            )
+          const List = kind
+          return (
+            <List key={n}>
+              {lines.map((line, m) => (
+                <li key={m}>{inline(line)}</li>
+              ))}
+            </List>
+          )
+        })}
     </div>
   )
 }
