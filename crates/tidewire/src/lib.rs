@@ -55,6 +55,8 @@ mod app;
 mod canary;
 pub mod config;
 mod cors;
+#[cfg(feature = "documents")]
+mod docs;
 mod events;
 #[cfg(test)]
 mod guard;
@@ -97,7 +99,7 @@ pub use {tidewire_core, tidewire_proto};
 
 /// The Rust of the guide and of the README compiles.
 #[cfg(doctest)]
-mod docs {
+mod pages {
     #[doc = include_str!("../../../README.md")]
     struct Readme;
 
