@@ -126,9 +126,22 @@ impl Session {
         filter: &Filter,
         after: After,
     ) -> Result<SmallVec<[Begun; 1]>, WireError> {
+        self.may_read(filter).await?;
+        self.subscribe_own(filter, after).await
+    }
+
+    /// The same for a library over topics, which reads also what nobody else does. The gate is not
+    /// asked.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe), but for the gate's.
+    pub async fn subscribe_own(
+        &mut self,
+        filter: &Filter,
+        after: After,
+    ) -> Result<SmallVec<[Begun; 1]>, WireError> {
         let (mut kept, mut passing) = (Vec::new(), Vec::new());
         for topic in filter.topics() {
-            may_read(&*self.gate, &self.peer, topic).await?;
             if self.subscriptions.iter().flat_map(Subscription::topics).any(|have| have == topic) {
                 let message = format!("`{topic}` is subscribed here already: unsubscribe first");
                 return Err(WireError::new(Code::AlreadySubscribed, message));

@@ -49,6 +49,11 @@ impl Document {
         Self { doc: Doc::with_options(options), is_broken: false, bytes_at_most: 2 }
     }
 
+    /// Would the library take this for an update? Asked before anything is stored.
+    pub(crate) fn is_update(bytes: &[u8]) -> bool {
+        catch_unwind(|| Update::decode_v1(bytes).is_ok()).unwrap_or(false)
+    }
+
     /// Takes an update in.
     pub(crate) fn apply(&mut self, bytes: &[u8]) -> Result<(), Unapplied> {
         if Outline::read(bytes).is_none() {
@@ -94,6 +99,15 @@ impl Document {
             self.whole()?;
         }
         Ok(self.bytes_at_most <= bytes_max)
+    }
+
+    /// Would it be no larger than this with an update, or no larger than it is? Tries it on a copy.
+    pub(crate) fn fits_with(&mut self, update: &[u8], bytes_max: usize) -> Result<bool, Broken> {
+        let whole = self.whole()?;
+        let mut copy = Self::new();
+        let is_applied = copy.apply(&whole).is_ok() && copy.apply(update).is_ok();
+        let bytes = copy.whole()?.len();
+        Ok(is_applied && (bytes <= bytes_max || bytes <= whole.len()))
     }
 
     /// Waits it for something that has not come?
@@ -188,10 +202,6 @@ pub(crate) mod tests {
             shared.get_string(&transaction)
         }
 
-        pub(crate) fn state_vector(&self) -> Vec<u8> {
-            self.0.transact().state_vector().encode_v1()
-        }
-
         pub(crate) fn whole(&self) -> Vec<u8> {
             self.0.transact().encode_state_as_update_v1(&StateVector::default())
         }
@@ -240,6 +250,12 @@ pub(crate) mod tests {
         assert!(!document.fits(900).unwrap());
         document.apply(&client.remove(0, 950)).unwrap();
         assert!(document.fits(900).unwrap(), "what was deleted takes no room");
+        let larger = client.insert(0, &"y".repeat(500));
+        assert!(document.fits_with(&larger, 600).unwrap());
+        assert!(!document.fits_with(&larger, 500).unwrap());
+        document.apply(&larger).unwrap();
+        let smaller = client.remove(0, 100);
+        assert!(document.fits_with(&smaller, 100).unwrap(), "what makes room is let in");
     }
 
     #[test]

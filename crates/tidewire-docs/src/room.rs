@@ -63,8 +63,19 @@ struct Inside {
     visits: u64,
     since_base: Tally,
     makes_base: bool,
-    // Of updates that were let in and are not answered yet.
+    // Of updates that were let in and have not come through the log yet, nor been refused by it.
     bytes_on_their_way: usize,
+    // Of those, the ones whose place is known.
+    coming: Vec<(Sequence, usize)>,
+}
+
+impl Inside {
+    fn forget_those_that_came(&mut self) {
+        let Self { coming, through, bytes_on_their_way, .. } = self;
+        for (_, bytes) in coming.extract_if(.., |(place, _)| *place <= *through) {
+            *bytes_on_their_way = bytes_on_their_way.saturating_sub(bytes);
+        }
+    }
 }
 
 enum Stage {
@@ -195,6 +206,7 @@ impl Room {
             since_base: Tally::default(),
             makes_base: false,
             bytes_on_their_way: 0,
+            coming: Vec::new(),
         });
         Self { hub, topic, inside, changed: watch::Sender::new(()) }
     }
@@ -260,7 +272,7 @@ impl Room {
         Ok(vec![diff.into()])
     }
 
-    /// May this update be stored? If so, [`answered`](Self::answered) is to be called once it was.
+    /// May this update be stored? If so, [`answered`](Self::answered) is to be called.
     pub(crate) fn admit(
         &self,
         update: &[u8],
@@ -272,21 +284,25 @@ impl Room {
             return Ok(Admission::Known);
         }
         let most = self.hub.limits().document_bytes_max;
-        // Where nothing more fits in, what makes room must.
-        let most = if outline.only_deletes() { most.saturating_add(most / 8) } else { most };
-        let coming = inside.bytes_on_their_way.saturating_add(update.len());
-        let Some(most) = most.checked_sub(coming) else { return Ok(Admission::TooLarge) };
-        if !inside.document.fits(most).map_err(broken)? {
+        let Inside { document, bytes_on_their_way, .. } = &mut *inside;
+        let most = most.saturating_sub(*bytes_on_their_way);
+        let fits = document.fits(most.saturating_sub(update.len())).map_err(broken)?
+            || document.fits_with(update, most).map_err(broken)?;
+        if !fits {
             return Ok(Admission::TooLarge);
         }
-        inside.bytes_on_their_way = coming;
+        *bytes_on_their_way += update.len();
         Ok(Admission::New)
     }
 
-    /// Updates of so many bytes are stored, or will not be.
-    pub(crate) fn answered(&self, bytes: usize) {
+    /// An update of so many bytes has a place, or will have none.
+    pub(crate) fn answered(&self, bytes: usize, place: Option<Sequence>) {
         let mut inside = self.lock();
-        inside.bytes_on_their_way = inside.bytes_on_their_way.saturating_sub(bytes);
+        match place {
+            // It counts until it is in the document.
+            Some(place) if place > inside.through => inside.coming.push((place, bytes)),
+            _ => inside.bytes_on_their_way = inside.bytes_on_their_way.saturating_sub(bytes),
+        }
     }
 
     /// What to think of a state that a visit says?
@@ -362,6 +378,7 @@ impl Room {
                 Err(Unapplied::Broken) => return Err(broken(Broken)),
             }
         }
+        inside.forget_those_that_came();
         drop(inside);
         self.changed.send_replace(());
         Ok(())

@@ -7,11 +7,12 @@ use std::{fmt, future::Future, sync::Arc};
 
 use bytes::Bytes;
 use tidewire_core::{Action, Gate, Limits, Peer};
-use tidewire_proto::{Code, Data, EventType, Message, WireError};
+use tidewire_proto::{Code, Data, EventType, Message, Sequence, WireError};
 use tokio::sync::watch;
 
 use crate::{
     awareness::Verdict,
+    document::Document,
     documents::Open,
     outline::Outline,
     room::{Admission, Room, Seen, UPDATE},
@@ -44,10 +45,12 @@ pub struct Heard {
     pub states: Vec<Message>,
 }
 
-/// An update that was let in. The document keeps room for it until this is dropped.
+/// An update that was let in. The document keeps room for it until it is there, or this is dropped
+/// without having been stored.
 pub struct Edit {
     update: Bytes,
     open: Arc<Open>,
+    place: Option<Sequence>,
 }
 
 impl Edit {
@@ -66,7 +69,7 @@ impl fmt::Debug for Edit {
 
 impl Drop for Edit {
     fn drop(&mut self) {
-        self.open.room.answered(self.update.len());
+        self.open.room.answered(self.update.len(), self.place);
     }
 }
 
@@ -129,7 +132,7 @@ impl Visit {
     /// The gate's refusal or the log's.
     pub fn store(
         &self,
-        edits: Vec<Edit>,
+        mut edits: Vec<Edit>,
     ) -> impl Future<Output = Result<(), WireError>> + Send + 'static {
         let (open, gate, peer) =
             (Arc::clone(&self.open), Arc::clone(&self.gate), Arc::clone(&self.peer));
@@ -145,7 +148,10 @@ impl Visit {
                 key: None,
                 item: None,
             };
-            room.hub().publish_own(edits.iter().map(message).collect()).await?;
+            let stored = room.hub().publish_own(edits.iter().map(message).collect()).await?;
+            for (edit, stored) in edits.iter_mut().zip(stored) {
+                edit.place = stored.id.map(|id| id.sequence);
+            }
             Ok(())
         }
     }
@@ -213,6 +219,7 @@ impl Visit {
     fn edit(&mut self, update: Bytes, may_be_known: bool) -> Result<Heard, WireError> {
         let mut heard = Heard::default();
         let outline = Outline::read(&update)
+            .filter(|_| Document::is_update(&update))
             .ok_or_else(|| bad("this is no update of Yjs (version 1 of its encoding)"))?;
         if outline == Outline::default() {
             return Ok(heard);
@@ -226,7 +233,10 @@ impl Visit {
             return Ok(heard);
         }
         match self.room().admit(&update, &outline, may_be_known)? {
-            Admission::New => heard.edit = Some(Edit { update, open: Arc::clone(&self.open) }),
+            Admission::New => {
+                let (open, place) = (Arc::clone(&self.open), None);
+                heard.edit = Some(Edit { update, open, place });
+            }
             Admission::Known => {}
             Admission::TooLarge => {
                 let message = format!(

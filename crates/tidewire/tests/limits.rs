@@ -5,6 +5,8 @@
 //! | `message_bytes_max` `batch_messages_max` `batch_bytes_max` `topics_per_stream_max` `subscriptions_per_socket_max` `fragments_max` `token_bytes_max` `page_entries_max` `page_bytes_max` `step_bytes_max` `wait_max` `close_timeout` `beat_interval` `idempotency_keys_max` `retry_base` | here |
 //! | `connections_max` `connections_per_address_max` `head_bytes_max` `header_fields_max` `head_timeout` `body_timeout` `handshake_timeout` | `connections.rs` |
 //! | `presence_lease` `presence_grace` `presence_state_bytes_max` `presence_topics_max` `presence_members_max` `presence_total_max` | `presence.rs`, and `tidewire-core` |
+//! | `document_bytes_max` | `documents.rs`, and `tidewire-docs` |
+//! | `documents_open_max` `awareness_bytes_max` `awareness_states_max` | `tidewire-docs`, `tests/rooms.rs` |
 //! | `slow_reader_timeout` | `slow_reader.rs` |
 //! | `drain_timeout` | `drain.rs` |
 //! | `idempotency_window` | `clocks.rs`, and the log contract of `tidewire-core` |

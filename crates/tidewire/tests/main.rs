@@ -9,6 +9,7 @@ mod canary;
 mod clocks;
 mod connections;
 mod continuity;
+mod documents;
 mod drain;
 mod embedding;
 mod idempotent;
