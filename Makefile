@@ -43,10 +43,11 @@ guard:            ## instructions of the hot paths, counted by valgrind, beside 
 guard-update:     ## makes what is counted now the baseline
 	node scripts/guard/guard.mjs --update
 
-packages: build   ## the TypeScript client and the React hooks: types, tests, how many bytes they are
+packages: build   ## the TypeScript client, the React hooks, Workboard's pages: types, tests, how many bytes they are
 	npm run build --workspace packages/client --workspace packages/react
 	npm run size --workspace packages/client --workspace packages/react
-	npm test --workspace packages/client --workspace packages/react
+	npm test --workspace packages/client --workspace packages/react --workspace packages/demo
+	npm run check-dist --workspace packages/demo
 
 browser: build    ## the built binary and the built client in real browsers, Chromium and Firefox
 	npm run build --workspace packages/client

@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url'
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const LINES_MAX = 600
 
-// proto ← core ← {disk, docs} ← tidewire ← cli, and proto ← client ← cli. There are no others. A crate's
+// proto ← core ← {disk, docs} ← tidewire ← demo ← cli, and proto ← client ← cli. There are no others. A crate's
 // tests may use itself with other features, and nothing else that it could not use anyway.
 const ARROWS = {
   'tidewire-proto': [],
@@ -23,7 +23,8 @@ const ARROWS = {
   'tidewire-docs': ['tidewire-proto', 'tidewire-core'],
   tidewire: ['tidewire-proto', 'tidewire-core', 'tidewire-disk', 'tidewire-docs'],
   'tidewire-client': ['tidewire-proto'],
-  'tidewire-cli': ['tidewire', 'tidewire-client', 'tidewire-proto'],
+  'tidewire-demo': ['tidewire'],
+  'tidewire-cli': ['tidewire', 'tidewire-demo', 'tidewire-client', 'tidewire-proto'],
 }
 
 // `proto` and `core` know no HTTP, no sockets, no files and no broker; `proto` not even a runtime.

@@ -29,7 +29,7 @@ const isTicked = async (page, name) => (await found(page, 'checkbox', name)).eva
 
 /** A window of somebody with that name, at the live page. A reload is to find what the page itself
  *  has remembered, so the name is given only to a first load. */
-const openLive = (browser, server, { name, init = [], ...options } = {}) => browser.window(server.url, { init: [...init, [introduce, name]], ...options })
+const openLive = (browser, server, { name, init = [], ...options } = {}) => browser.window(`${server.url}/live`, { init: [...init, [introduce, name]], ...options })
 const introduce = (name) => { if (name && !localStorage.getItem('tidewire.name')) localStorage.setItem('tidewire.name', name) }
 
 /** Puts text into a field, as if pasted, and presses Enter there. */
@@ -284,7 +284,7 @@ inBrowsers('a window that leaves and comes back, or hides, goes on from its curs
 
 inBrowsers('it runs under a strict Content-Security-Policy', async (t, browser) => {
   const server = await Server.start(t)
-  const policy = (await fetch(`${server.url}/`)).headers.get('content-security-policy')
+  const policy = (await fetch(`${server.url}/live`)).headers.get('content-security-policy')
   assert.match(policy, /default-src 'none'; script-src 'nonce-\w+'; style-src 'nonce-\w+'; connect-src 'self'/)
   const page = await openLive(browser, server)
   await live(page)

@@ -6,7 +6,7 @@
 //!
 //! | Part | What |
 //! |---|---|
-//! | `fanout` `idle` `storm` `publish` `mixed` | the scenarios |
+//! | `fanout` `idle` `storm` `publish` `mixed` `pointers` | the scenarios |
 //! | `aged` `fill` | some of them on an empty and on an aged log, and how a log ages |
 //! | `budgets` | all of them, against the project's limits |
 //! | `run` `drive` `side` | what they share: floor → target → floor, publishing, who is loaded |
@@ -47,6 +47,7 @@ mod marker;
 mod mixed;
 mod phase;
 mod picture;
+mod pointers;
 mod probe;
 mod publish;
 mod report;
@@ -84,6 +85,7 @@ enum Scenario {
     Storm(storm::StormArgs),
     Publish(publish::PublishArgs),
     Mixed(mixed::MixedArgs),
+    Pointers(pointers::PointersArgs),
     Aged(aged::AgedArgs),
     Budgets(budgets::BudgetsArgs),
     /// A share of the load, by lines on stdin and stdout
@@ -121,6 +123,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         Scenario::Storm(args) => storm::run(args),
         Scenario::Publish(args) => publish::run(args),
         Scenario::Mixed(args) => mixed::run(args),
+        Scenario::Pointers(args) => pointers::run(args),
         Scenario::Aged(args) => aged::run(args),
         Scenario::Budgets(args) => budgets::run(args),
         Scenario::Load => fleet::work(),

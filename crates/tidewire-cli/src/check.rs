@@ -7,7 +7,7 @@ use std::{io::Write, path::PathBuf, process::ExitCode};
 use serde_json::{Value, json};
 use tidewire::{
     config::{
-        self, ConfigError, Loaded, Place, Problem, Settings, Verification,
+        self, ConfigError, Loaded, Place, Problem, Settings, Verification, WebhookSettings,
         limits::show_limits,
         refusals_to_serve,
         units::{show_bytes, show_duration},
@@ -143,6 +143,15 @@ fn show_loaded(
     writeln!(out, "tls       {}", tls.as_deref().unwrap_or("none"))?;
     writeln!(out, "tokens    {}", tokens(settings))?;
     writeln!(out, "API keys  {}", list(settings.auth.keys.iter().map(|key| key.name.clone())))?;
+    if let Some(app) = &settings.auth.authorize {
+        let asks = list(app.asks.words().map(str::to_owned));
+        writeln!(out, "app       {} decides about {asks}", app.url)?;
+    }
+    for webhook in &settings.webhooks {
+        let events = list(webhook.events.iter().map(|event| event.as_str().to_owned()));
+        let topics = list(webhook.topics.iter().map(|topic| topic.as_str().to_owned()));
+        writeln!(out, "webhook   {}: {events} of {topics} to {}", webhook.name, webhook.url)?;
+    }
     writeln!(out, "\nfeatures")?;
     for (name, feature) in settings.features.iter() {
         writeln!(out, "  {name}: {}", sentence(feature))?;
@@ -199,6 +208,16 @@ fn kept(feature: &Feature) -> String {
     kept + presence
 }
 
+fn webhook_json(webhook: &WebhookSettings) -> Value {
+    json!({
+        "name": webhook.name,
+        "url": webhook.url.as_str(),
+        "events": webhook.events.iter().map(|event| event.as_str()).collect::<Vec<_>>(),
+        "topics": webhook.topics.iter().map(|topic| topic.as_str()).collect::<Vec<_>>(),
+        "timeout": show_duration(webhook.timeout),
+    })
+}
+
 fn loaded_json(loaded: &Loaded, refusals: &[Problem]) -> Value {
     let settings = &loaded.settings;
     let auth = &settings.auth;
@@ -253,7 +272,13 @@ fn loaded_json(loaded: &Loaded, refusals: &[Problem]) -> Value {
                 "audience": auth.audience,
                 "leeway": show_duration(auth.leeway),
                 "keys": auth.keys.iter().map(|key| key.name.clone()).collect::<Vec<_>>(),
+                "app": auth.authorize.as_ref().map(|app| json!({
+                    "url": app.url.as_str(),
+                    "asks": app.asks.words().collect::<Vec<_>>(),
+                    "timeout": show_duration(app.timeout),
+                })),
             },
+            "webhooks": settings.webhooks.iter().map(webhook_json).collect::<Vec<_>>(),
             "limits": limits,
             "features": features,
         },
@@ -304,7 +329,9 @@ mod tests {
         let text = format!(
             "[server]\norigins = [\"https://a.example\"]\n[auth]\nsecret = \"{SECRET}\"\n\
              [limits]\npage_entries_max = 7\n[feature.chat]\nclient_sends = true\n\
-             history_bytes = \"1GiB\"\n[feature.pointers]\nhistory = \"none\"\n"
+             history_bytes = \"1GiB\"\n[feature.pointers]\nhistory = \"none\"\n[[webhook]]\n\
+             name = \"search\"\nurl = \"https://a.example/hook\"\nsecret = \"{SECRET}\"\n\
+             events = [\"published\"]\ntopics = [\"chat/**\"]\n"
         );
         let (code, written) = check(&text, false, true);
         assert_eq!(code, ExitCode::SUCCESS);
@@ -317,6 +344,7 @@ mod tests {
             "kept 7d, at most 1GiB, answered when stored: fsync",
             "nothing is kept",
             "page_entries_max: 7 instead of 1000",
+            "webhook   search: published of chat/** to https://a.example/hook",
         ] {
             assert!(written.output.contains(part), "{part}\n{}", written.output);
         }
@@ -325,6 +353,7 @@ mod tests {
         assert_eq!(value["settings"]["features"][0]["history_ms"], 604_800_000);
         assert_eq!(value["settings"]["limits"]["page_entries_max"], "7");
         assert_eq!(value["settings"]["auth"]["tokens"], "secret");
+        assert_eq!(value["settings"]["webhooks"][0]["topics"][0], "chat/**");
         assert!(!written.output.contains(SECRET) && !json.output.contains(SECRET));
     }
 

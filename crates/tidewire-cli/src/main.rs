@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod demo;
 mod io;
 mod plan;
 mod publish;

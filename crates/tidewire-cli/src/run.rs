@@ -10,6 +10,7 @@ use tidewire::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
+    demo::Demo,
     reload::{Reloads, Watched},
     source::{Source, shown},
 };
@@ -27,6 +28,10 @@ pub(crate) struct DevArgs {
     /// `chat`, `board`, and any other topic
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Without Workboard: the plain live page at `/`, and nothing beside the log in the folder
+    #[cfg(feature = "demo")]
+    #[arg(long)]
+    no_demo: bool,
 }
 
 /// `tidewire serve`.
@@ -45,14 +50,18 @@ pub(crate) struct ServeArgs {
 
 /// Runs a permissive server for this machine only.
 pub(crate) async fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
-    let DevArgs { config: file, listen, data } = args;
-    run(Source { file, listen, data, dev: true }).await
+    #[cfg(feature = "demo")]
+    let demo = !args.no_demo;
+    #[cfg(not(feature = "demo"))]
+    let demo = false;
+    let DevArgs { config: file, listen, data, .. } = args;
+    run(Source { file, listen, data, dev: true, demo }).await
 }
 
 /// Runs a server that is closed until the config opens it.
 pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let ServeArgs { config, listen, data } = args;
-    run(Source { file: Some(config), listen, data, dev: false }).await
+    run(Source { file: Some(config), listen, data, dev: false, demo: false }).await
 }
 
 async fn run(source: Source) -> anyhow::Result<ExitCode> {
@@ -68,13 +77,17 @@ async fn run(source: Source) -> anyhow::Result<ExitCode> {
         }
     };
     let (data, prefix, dev) = (settings.data.clone(), settings.prefix.clone(), source.dev);
+    let demo = Demo::open(&source, &data).await?;
     let builder = Tidewire::builder(settings);
     let builder = if dev { builder.dev() } else { builder };
-    let server = Arc::new(builder.open().await?);
+    let server = Arc::new(demo.before(builder).open().await?);
     let listener = server.bind()?;
-    let url = server.url(listener.local_addr()?);
+    let address = listener.local_addr()?;
+    let url = server.url(address);
+    let demo = demo.start(&server, address).await;
     // Before anybody is told that it runs: from then on it may be asked to reload, or to end.
     let (signals, has_file) = (Signals::new()?, source.file.is_some());
+    let again = source.clone();
     let reloads = Reloads::begin(source, watched, terminal)?;
     println!("tidewire {} listens on {url}", env!("CARGO_PKG_VERSION"));
     println!(
@@ -82,7 +95,10 @@ async fn run(source: Source) -> anyhow::Result<ExitCode> {
         data.display()
     );
     if dev {
-        println!("  live page {url}");
+        if demo.is_there() {
+            println!("  Workboard {url}");
+        }
+        println!("  live page {url}live");
         println!("  plan      {url}{}/plan", prefix.trim_start_matches('/'));
         println!("  try       tidewire tail notifications/everyone --url {url}");
         println!(
@@ -90,10 +106,18 @@ async fn run(source: Source) -> anyhow::Result<ExitCode> {
         );
         println!("  this is dev mode: no token needed, this machine only");
     }
+    let mut restart = false;
     let reloads = tokio::spawn(reloads.run(Arc::clone(&server)));
-    server.serve(listener, signals.shutdown(has_file, terminal)).await?;
+    let shutdown = async {
+        tokio::select! {
+            () = signals.shutdown(has_file, terminal) => {}
+            () = demo.restart_wanted() => restart = true,
+        }
+    };
+    server.serve_with(listener, |own| demo.around(own), shutdown).await?;
     reloads.abort();
-    Ok(ExitCode::SUCCESS)
+    demo.stop().await;
+    if restart { Err(again.run_again(address)) } else { Ok(ExitCode::SUCCESS) }
 }
 
 /// Did the server begin at a terminal? Who closes that wants it to end, and is heard by the same

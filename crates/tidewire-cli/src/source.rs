@@ -3,7 +3,10 @@
 //!
 //! Starts nothing. Invariant: a reload reads exactly what a start would.
 
-use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
+use std::{
+    fmt::Write as _, net::SocketAddr, os::unix::process::CommandExt as _, path::PathBuf,
+    process::Command,
+};
 
 use anyhow::Context;
 use tidewire::{
@@ -19,6 +22,8 @@ pub(crate) struct Source {
     pub(crate) data: Option<PathBuf>,
     /// Is it `tidewire dev`?
     pub(crate) dev: bool,
+    /// With Workboard?
+    pub(crate) demo: bool,
 }
 
 impl Source {
@@ -38,10 +43,30 @@ impl Source {
         Ok(read.and_then(|loaded| self.judged(loaded)))
     }
 
+    /// Becomes a new process of the same program, with the same id, that listens at this address.
+    /// Returns only if that fails.
+    pub(crate) fn run_again(&self, address: SocketAddr) -> anyhow::Error {
+        // The program that runs, even if another has been built in its place meanwhile.
+        let mut command = Command::new("/proc/self/exe");
+        if let Some(name) = std::env::args_os().next() {
+            command.arg0(name);
+        }
+        command.arg("dev").arg("--listen").arg(address.to_string());
+        for (option, value) in [("--data", &self.data), ("--config", &self.file)] {
+            if let Some(value) = value {
+                command.arg(option).arg(value);
+            }
+        }
+        anyhow::Error::new(command.exec()).context("the server does not start again")
+    }
+
     fn judged(&self, loaded: Loaded) -> Result<Loaded, ConfigError> {
         let Loaded { mut settings, warnings } = loaded;
         if self.dev {
             settings = settings.opened_for_dev();
+        }
+        if self.demo {
+            settings = crate::demo::features(settings);
         }
         settings.listen = self.listen.unwrap_or(settings.listen);
         settings.data = self.data.clone().unwrap_or(settings.data);

@@ -250,7 +250,7 @@ impl fmt::Display for Harmless<'_> {
     }
 }
 
-/// `{"topic","event","id","data","encoding"?}` in one line; JSON data stays as it was published,
+/// `{"topic","event","item"?,"id","data","encoding"?}` in one line; JSON data stays as it was published,
 /// but for its line ends, which can only stand between tokens.
 fn json_line(entry: &Delivery) -> String {
     let text = |text: &str| Value::from(text).to_string();
@@ -264,7 +264,9 @@ fn json_line(entry: &Delivery) -> String {
         (_, plain) => format!("\"encoding\":\"text\",\"data\":{}", text(plain.unwrap_or_default())),
     };
     let (topic, event) = (text(entry.topic.as_str()), text(entry.event.as_str()));
-    format!("{{\"topic\":{topic},\"event\":{event},\"id\":{id},{data}}}")
+    let item = entry.item.as_ref().map(|item| format!("\"item\":{},", text(item.as_str())));
+    let item = item.unwrap_or_default();
+    format!("{{\"topic\":{topic},\"event\":{event},{item}\"id\":{id},{data}}}")
 }
 
 fn of_continuity(continuity: &Continuity) -> (Value, String) {
@@ -341,6 +343,7 @@ mod tests {
 
     fn entry(data: Data) -> Delivery {
         Delivery {
+            item: None,
             topic: Topic::parse("chat/a").unwrap(),
             event: EventType::parse("said").unwrap(),
             id: Cursor::parse("e.7").ok(),

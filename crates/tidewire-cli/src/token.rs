@@ -43,6 +43,9 @@ pub(crate) struct TokenArgs {
     /// Who bears the token; {sub} in a pattern stands for it
     #[arg(long, value_name = "NAME")]
     pub(crate) sub: Option<String>,
+    /// What the token is called (`jti`): by this it can be taken back alone
+    #[arg(long, value_name = "NAME")]
+    pub(crate) jti: Option<String>,
     /// Topics that may be read: a pattern such as 'chat/**'; may be repeated
     #[arg(long, value_name = "PATTERN", value_parser = pattern)]
     pub(crate) subscribe: Vec<Pattern>,
@@ -94,6 +97,8 @@ pub(crate) fn run(args: &TokenArgs, io: &mut Io<'_>) -> anyhow::Result<ExitCode>
         audience: audience.unwrap_or_else(|| AUDIENCE_DEFAULT.to_owned()),
         expires_at_ms: io.now_ms.saturating_add(ttl_ms),
         grant: Grant { subscribe: args.subscribe.clone(), publish: args.publish.clone() },
+        issued_at_ms: Some(io.now_ms),
+        id: args.jti.clone(),
     };
     let token = mint_with(&key, args.kid.as_deref(), &claims)?;
     warn(&claims, &token, io.errors)?;
@@ -105,6 +110,7 @@ pub(crate) fn run(args: &TokenArgs, io: &mut Io<'_>) -> anyhow::Result<ExitCode>
             "token": token,
             "subject": claims.subject,
             "audience": claims.audience,
+            "id": claims.id,
             "expires_at_ms": claims.expires_at_ms,
             "subscribe": texts(&claims.grant.subscribe),
             "publish": texts(&claims.grant.publish),

@@ -127,6 +127,14 @@ fn mixed_readers() {
     measured(&mixed, &["hostile"], &["target"]);
 }
 
+#[test]
+fn pointers_on_one_page() {
+    let words = ["pointers", "--people", "6", "--seconds", "0.5"];
+    let pointers = report(&words);
+    measured(&pointers, &["chat_p50_ms", "chat_p99_ms"], &BOTH);
+    measured(&pointers, &["p50_ms", "p99_ms", "moves", "seen_share"], &["target"]);
+}
+
 const OLD: [&str; 4] = ["--log-entries", "20000", "--log-topics", "2000"];
 
 #[test]

@@ -170,25 +170,22 @@ fn dev_takes_its_file_up_when_it_changes() {
     let server = Server::start("dev", "[feature.chat]\nclient_sends = true\n");
     let mut stream = server.connect("/v1/sse?topic=chat/a", "");
     heard(&mut stream, "event: tidewire.hello");
-    server.replace("[feature.chat]\n[feature.board]\n");
-    let said = server.said("chat.client_sends: true → false");
-    assert!(said.contains("feature.board: not declared → sse, history 7d"), "{said}");
+    server.replace("[feature.chat]\n[feature.feed]\n");
+    let said = server.said("feature.feed: not declared → sse, history 7d");
+    assert!(said.contains("chat.client_sends: true → false"), "{said}");
     heard(&mut stream, "event: tidewire.plan");
-    assert_eq!((server.planned("chat"), server.planned("board")), ("sse".into(), "sse".into()));
+    assert_eq!((server.planned("chat"), server.planned("feed")), ("sse".into(), "sse".into()));
 
     server.replace("[feature.chat\n");
     let said = server.said("not reloaded");
     assert!(said.contains("tidewire.toml:1:"), "{said}");
-    assert_eq!(server.planned("board"), "sse");
+    assert_eq!(server.planned("feed"), "sse");
 
     // Mended in place, and then by the signal too.
     server.write("[feature.chat]\ntransport = \"poll\"\n");
     server.said("chat.transport: by the plan → poll");
     heard(&mut stream, "event: tidewire.plan");
-    assert_eq!(
-        (server.planned("chat"), server.planned("board")),
-        ("poll".into(), "unknown".into())
-    );
+    assert_eq!((server.planned("chat"), server.planned("feed")), ("poll".into(), "unknown".into()));
     server.hang_up();
     server.said("nothing has changed");
 

@@ -28,6 +28,8 @@ pub struct Delivery {
     pub topic: Topic,
     /// What happened.
     pub event: EventType,
+    /// Which thing this is the newest value of, if it names one.
+    pub item: Option<tidewire_proto::Item>,
     /// Its place, to resume after. Nothing for an ephemeral entry.
     pub id: Option<Cursor>,
     /// The payload, as published.

@@ -162,6 +162,7 @@ fn delivery(attempt: &Attempt<'_>, event: Event) -> Result<Delivery, Loss> {
         topic,
         event: EventType::parse(&event.event).map_err(|error| Loss::Garbled(error.to_string()))?,
         id: event.id.as_deref().map(wire::cursor).transpose()?,
+        item: event.item.as_deref().map(wire::item).transpose()?,
         data,
     })
 }

@@ -106,6 +106,7 @@ mod tests {
 
     fn entry(sequence: u64) -> Delivery {
         Delivery {
+            item: None,
             topic: Topic::parse("t").unwrap(),
             event: EventType::message(),
             id: Some(at(sequence)),

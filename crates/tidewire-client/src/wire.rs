@@ -8,7 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use tidewire_proto::{After, Code, Cursor, Data, EventType, Gap, GapReason, Next, Topic, json};
+use tidewire_proto::{
+    After, Code, Cursor, Data, EventType, Gap, GapReason, Item, Next, Topic, json,
+};
 
 use crate::{
     error::Refusal,
@@ -77,6 +79,7 @@ struct EntryText<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     data: Option<&'a RawValue>,
     encoding: Option<String>,
+    item: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -110,6 +113,7 @@ struct SocketText<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     data: Option<&'a RawValue>,
     encoding: Option<String>,
+    item: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -237,8 +241,8 @@ pub(crate) fn closed(close_code: u16, reason: &str) -> Option<Refusal> {
 pub(crate) fn said(text: &str) -> Result<Said, Loss> {
     let parts: SocketText<'_> = parse(text)?;
     if let Some(topic) = parts.topic {
-        let SocketText { event, id, data, encoding, .. } = parts;
-        let entry = EntryText { topic, event, id, data, encoding };
+        let SocketText { event, id, data, encoding, item, .. } = parts;
+        let entry = EntryText { topic, event, id, data, encoding, item };
         return Ok(Said::Entry(delivery(&entry, None)?));
     }
     if let Some(hello) = parts.hello {
@@ -329,6 +333,11 @@ fn gap_of(text: &GapText) -> Result<Gap, Loss> {
     Ok(Gap { reason, oldest: cursor(&text.oldest)?, newest: cursor(&text.newest)? })
 }
 
+/// The name of an item.
+pub(crate) fn item(text: &str) -> Result<Item, Loss> {
+    Item::parse(text).map_err(|error| garbled(error.to_string()))
+}
+
 fn continuity(word: Option<&str>, gap: Option<&GapText>) -> Result<Continuity, Loss> {
     match (word, gap) {
         (Some("gap"), Some(gap)) => Ok(Continuity::Gap { gap: gap_of(gap)?, topic: None }),
@@ -362,6 +371,7 @@ fn delivery(text: &EntryText<'_>, bytes: Option<Bytes>) -> Result<Delivery, Loss
         topic: topic(&text.topic)?,
         event: text.event.as_deref().map_or_else(|| Ok(EventType::message()), event)?,
         id: place(text.id.as_deref())?,
+        item: text.item.as_deref().map(item).transpose()?,
         data,
     })
 }

@@ -50,13 +50,50 @@ pub struct Peer {
     pub expires_at_ms: Option<u64>,
     /// What the peer may do.
     pub grant: Grant,
+    /// What it proved itself by.
+    pub proof: Proof,
+    /// The connection it came by, where that can be ended by its name.
+    pub connection: Option<Connection>,
+}
+
+/// What a peer proved itself by: how its access can be taken back before it ends.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Proof {
+    /// Nothing, or nothing that this server knows of.
+    #[default]
+    None,
+    /// An API key. It is good for as long as the config names it.
+    Key,
+    /// A token, or an answer of the app.
+    Token {
+        /// Its name (`jti`), if it has one.
+        id: Option<String>,
+        /// When it was issued (`iat`), in milliseconds since 1970, if it says so.
+        issued_at_ms: Option<u64>,
+    },
+}
+
+/// One connection of a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// What it is called.
+    pub name: String,
+    /// How many connections had been ended by their names when it was opened: the same name may come
+    /// back.
+    pub opened: u64,
 }
 
 impl Peer {
     /// Somebody nameless who may do everything, for ever.
     #[must_use]
     pub fn anybody() -> Self {
-        Self { subject: None, expires_at_ms: None, grant: Grant::everything() }
+        Self {
+            subject: None,
+            expires_at_ms: None,
+            grant: Grant::everything(),
+            proof: Proof::None,
+            connection: None,
+        }
     }
 
     /// Has access ended at this moment?
@@ -153,6 +190,9 @@ pub enum Refusal {
     /// The credential was good once.
     #[error("the token has expired: get a new one and come back with it and the same cursor")]
     Expired,
+    /// The credential was taken back before its time.
+    #[error("access was taken back: get a new token, if there is one, and come back with it")]
+    Revoked,
     /// Known, but not granted.
     #[error(
         "no right to {action} on `{topic}`: \
@@ -185,7 +225,8 @@ pub trait Gate: Send + Sync + 'static {
     /// Who is this?
     ///
     /// # Errors
-    /// [`Refusal::Unauthenticated`], [`Refusal::Expired`] or [`Refusal::Unavailable`].
+    /// [`Refusal::Unauthenticated`], [`Refusal::Expired`], [`Refusal::Revoked`] or
+    /// [`Refusal::Unavailable`]; where an app is asked, also its own no.
     async fn admit(&self, credential: Credential<'_>) -> Result<Arc<Peer>, Refusal>;
 
     /// May this peer do this? Asked once per subscribe or publish, and again on every resume.
@@ -227,7 +268,8 @@ mod tests {
     fn alice() -> Peer {
         let subscribe = patterns(&["chat/**", "notifications/{sub}"]);
         let grant = Grant { subscribe, publish: patterns(&["chat/*"]) };
-        Peer { subject: Some("alice".into()), expires_at_ms: Some(1_000), grant }
+        let (subject, expires_at_ms) = (Some("alice".into()), Some(1_000));
+        Peer { subject, expires_at_ms, grant, ..Peer::anybody() }
     }
 
     #[test]

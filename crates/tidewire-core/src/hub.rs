@@ -16,7 +16,7 @@ use crate::{
     feature::{CurrentFeatures, Feature, Features, Keep},
     framed::Framed,
     gate::{Gate, Peer},
-    lane::Lane,
+    lane::{Lane, Turnover},
     limits::Limits,
     log::{AppendError, Bounds, Filter, Log, PageBack, PageLimit, ReadError, Receipt},
     presence::Presence,
@@ -343,6 +343,42 @@ impl Hub {
     #[must_use]
     pub fn is_read(&self, feature: &str, is_kept: bool) -> bool {
         self.lane(is_kept).is_read(feature)
+    }
+
+    /// The log that keeps, for who walks all of it: whoever reads some topics has a [`Session`].
+    #[must_use]
+    pub fn log(&self) -> &Arc<dyn Log> {
+        &self.inner.kept.log
+    }
+
+    /// Begins to note which topics get their first reader and lose their last, for
+    /// [`turnover`](Self::turnover); or ceases to.
+    pub fn note_turnover(&self, is_noted: bool) {
+        for lane in [&self.inner.kept, &self.inner.passing] {
+            lane.note_turnover(is_noted);
+        }
+    }
+
+    /// Waits until a topic got its first reader or lost its last. For one who waits at a time.
+    pub async fn turned(&self) {
+        tokio::select! {
+            () = self.inner.kept.turned() => {}
+            () = self.inner.passing.turned() => {}
+        }
+    }
+
+    /// What was noted since the last look.
+    #[must_use]
+    pub fn turnover(&self) -> Turnover {
+        let (kept, passing) = (self.inner.kept.turnover(), self.inner.passing.turnover());
+        let mut topics = kept.topics;
+        topics.extend(passing.topics);
+        let is_all = kept.is_all || passing.is_all;
+        if is_all {
+            topics = self.inner.kept.all_read();
+            topics.extend(self.inner.passing.all_read());
+        }
+        Turnover { topics, is_all }
     }
 
     /// Who is in which topic.

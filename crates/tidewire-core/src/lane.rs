@@ -6,7 +6,7 @@
 //! says a place, every tail that existed before holds its entries up to that place, or a floor above.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -16,6 +16,7 @@ use std::{
 use futures_util::StreamExt;
 use smallvec::SmallVec;
 use tidewire_proto::{Cursor, Entry, Lineage, Sequence, Topic};
+use tokio::sync::Notify;
 
 use crate::{
     feature::{CurrentFeatures, Keep},
@@ -28,6 +29,9 @@ use crate::{
 
 mod past;
 
+/// Most topics that are noted between two looks at a [`Turnover`]: beyond it, all are looked at.
+const TURNOVER_TOPICS_MAX: usize = 100_000;
+
 pub(crate) struct Lane {
     pub(crate) log: Arc<dyn Log>,
     /// Do entries have ids, and can readers resume?
@@ -38,12 +42,35 @@ pub(crate) struct Lane {
     bases: past::Bases,
     // Every tail has, or floors above, everything up to here.
     position: AtomicU64,
+    turned: Notify,
 }
 
 struct Routes {
     tails: HashMap<Topic, Route>,
     // What is above has not been looked up in `tails` yet, so a new tail will get it.
     routed: Sequence,
+    // Topics whose first reader came or whose last one left. Nothing while nobody wants to know.
+    turnover: Option<HashSet<Topic>>,
+}
+
+/// Which topics have their first reader, or have lost their last, since it was looked last.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Turnover {
+    /// Topics, and whether somebody reads them now.
+    pub topics: Vec<(Topic, bool)>,
+    /// Too much happened to be noted: these are all that are read, and nobody reads any other.
+    pub is_all: bool,
+}
+
+impl Routes {
+    fn turn(&mut self, topic: &Topic) -> bool {
+        let Some(turnover) = &mut self.turnover else { return false };
+        // One more than the most says that there were more.
+        if turnover.len() <= TURNOVER_TOPICS_MAX {
+            turnover.insert(topic.clone());
+        }
+        true
+    }
 }
 
 struct Route {
@@ -72,9 +99,10 @@ impl Lane {
             kept,
             features,
             limits,
-            routes: Mutex::new(Routes { tails: HashMap::new(), routed: newest }),
+            routes: Mutex::new(Routes { tails: HashMap::new(), routed: newest, turnover: None }),
             bases: past::Bases::default(),
             position: AtomicU64::new(newest.0),
+            turned: Notify::new(),
         }
     }
 
@@ -115,32 +143,30 @@ impl Lane {
         join(entries, is_text, self.limits.message_bytes_max);
     }
 
-    /// Is there a topic among these whose texts may come joined?
-    pub(crate) fn joins<'a>(&self, mut topics: impl Iterator<Item = &'a Topic>) -> bool {
-        let features = self.features.load();
-        self.kept && topics.any(|topic| features.keep(topic) == Keep::Text)
-    }
-
     /// Makes topics alive here: each has a tail until as many left as came.
     pub(crate) fn enter(&self, topics: &[Topic]) -> SmallVec<[Arc<Tail>; 1]> {
         let features = self.features.load();
-        let replaces = |topic: &Topic| match features.of(topic) {
+        let ways = |topic: &Topic| match features.of(topic) {
             // What is not of the lane's kind is the server's own.
             Some(feature) if feature.is_kept() == self.kept && !topic.is_reserved() => {
-                Replaces::of(feature)
+                (Replaces::of(feature), self.kept && feature.keep == Keep::Text)
             }
-            _ if self.kept => Replaces::Nothing,
-            _ => Replaces::Items,
+            _ if self.kept => (Replaces::Nothing, false),
+            _ => (Replaces::Items, false),
         };
         let mut routes = self.lock();
         let floor = routes.routed;
         let alive = |topic: &Topic| {
             let route = routes.tails.entry(topic.clone()).or_insert_with(|| Route {
-                tail: Arc::new(Tail::new(topic.clone(), floor, replaces(topic), &self.limits)),
+                tail: Arc::new(Tail::new(topic.clone(), floor, ways(topic), &self.limits)),
                 readers: 0,
             });
             route.readers += 1;
-            Arc::clone(&route.tail)
+            let (tail, is_first) = (Arc::clone(&route.tail), route.readers == 1);
+            if is_first && routes.turn(topic) {
+                self.turned.notify_one();
+            }
+            tail
         };
         topics.iter().map(alive).collect()
     }
@@ -153,9 +179,46 @@ impl Lane {
                 route.readers -= 1;
                 if route.readers == 0 {
                     routes.tails.remove(tail.topic());
+                    if routes.turn(tail.topic()) {
+                        self.turned.notify_one();
+                    }
                 }
             }
         }
+    }
+
+    /// Begins to note which topics get and lose their readers; or ceases to.
+    pub(crate) fn note_turnover(&self, is_noted: bool) {
+        let mut routes = self.lock();
+        routes.turnover = is_noted.then(|| routes.tails.keys().cloned().collect());
+        drop(routes);
+        self.turned.notify_one();
+    }
+
+    /// Waits until a topic has its first reader, or has lost its last. One may wait at a time.
+    pub(crate) async fn turned(&self) {
+        self.turned.notified().await;
+    }
+
+    /// All topics that are read.
+    pub(crate) fn all_read(&self) -> Vec<(Topic, bool)> {
+        self.lock().tails.keys().map(|topic| (topic.clone(), true)).collect()
+    }
+
+    /// What was noted since the last look. Of one that is all, no topic is named.
+    pub(crate) fn turnover(&self) -> Turnover {
+        let mut routes = self.lock();
+        let Some(noted) = routes.turnover.as_mut().map(std::mem::take) else {
+            return Turnover::default();
+        };
+        if noted.len() > TURNOVER_TOPICS_MAX {
+            return Turnover { topics: Vec::new(), is_all: true };
+        }
+        let is_read = |topic: Topic| {
+            let is_read = routes.tails.contains_key(&topic);
+            (topic, is_read)
+        };
+        Turnover { topics: noted.into_iter().map(is_read).collect(), is_all: false }
     }
 
     /// Does somebody read a topic of this feature here? Looks at every topic that is read, but for the

@@ -39,8 +39,9 @@ pub mod watch;
 
 pub use feature::{CurrentFeatures, Feature, Features, History, Keep};
 pub use framed::Framed;
-pub use gate::{Action, Credential, Gate, Grant, OpenGate, Peer, Refusal};
+pub use gate::{Action, Connection, Credential, Gate, Grant, OpenGate, Peer, Proof, Refusal};
 pub use hub::{HistoryPage, Hub, PublishError, Published, SubscribeError};
+pub use lane::Turnover;
 pub use limits::Limits;
 pub use log::{
     AppendError, Batch, Bounds, Filter, Log, MemoryLog, Page, PageBack, PageLimit, ReadError,

@@ -92,6 +92,20 @@ pub struct Limits {
     pub retry_base: Duration,
     /// Longest time that a shutdown waits for connections to leave.
     pub drain_timeout: Duration,
+    /// Most requests under way to the app that decides about access: its share of what it can do.
+    pub authorize_requests_max: usize,
+    /// Most questions about access that wait for such a request; beyond it a peer is answered
+    /// `gate_unavailable` at once.
+    pub authorize_waiting_max: usize,
+    /// Most answers about access that are remembered (some hundred bytes each); the oldest go first.
+    pub authorize_answers_max: usize,
+    /// Most revocations in force (about 200 bytes each); beyond it another is answered `busy`.
+    pub revocations_max: usize,
+    /// Most entries in one request to a webhook.
+    pub webhook_entries_max: usize,
+    /// Most payload bytes in one request to a webhook: what each holds in memory. One entry always
+    /// fits.
+    pub webhook_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -139,6 +153,12 @@ impl Default for Limits {
             token_bytes_max: 8 * KIB,
             retry_base: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(10),
+            authorize_requests_max: 64,
+            authorize_waiting_max: 4_096,
+            authorize_answers_max: 10_000,
+            revocations_max: 10_000,
+            webhook_entries_max: 100,
+            webhook_bytes_max: 256 * KIB,
         }
     }
 }

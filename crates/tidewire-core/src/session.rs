@@ -127,15 +127,15 @@ impl Session {
         after: After,
     ) -> Result<SmallVec<[Begun; 1]>, WireError> {
         self.may_read(filter).await?;
-        self.subscribe_own(filter, after).await
+        self.subscribe_unasked(filter, after).await
     }
 
-    /// The same for a library over topics, which reads also what nobody else does. The gate is not
-    /// asked.
+    /// As [`subscribe`](Self::subscribe), for the server itself: nobody is asked whether it may, and
+    /// its own topics are topics like any other.
     ///
     /// # Errors
-    /// As [`subscribe`](Self::subscribe), but for the gate's.
-    pub async fn subscribe_own(
+    /// As [`subscribe`](Self::subscribe), without the gate's refusal.
+    pub async fn subscribe_unasked(
         &mut self,
         filter: &Filter,
         after: After,
@@ -251,7 +251,11 @@ impl Session {
     /// The gate's refusal. If the new token does not cover a subscription that runs, it is
     /// `forbidden`, and the door closes.
     pub async fn renew(&mut self, credential: Credential<'_>) -> Result<(), WireError> {
-        let peer = self.gate.admit(credential).await.map_err(WireError::from)?;
+        let mut peer = self.gate.admit(credential).await.map_err(WireError::from)?;
+        if let Some(connection) = &self.peer.connection {
+            // It is the same connection, whoever vouches for it.
+            Arc::make_mut(&mut peer).connection = Some(connection.clone());
+        }
         if peer.subject != self.peer.subject {
             let message = "the new token is somebody else's: open another connection for them";
             return Err(WireError::new(Code::Forbidden, message));
@@ -575,6 +579,7 @@ impl From<Refusal> for WireError {
         let code = match &refusal {
             Refusal::Unauthenticated { .. } => Code::TokenInvalid,
             Refusal::Expired => Code::TokenExpired,
+            Refusal::Revoked => Code::Revoked,
             Refusal::Forbidden { .. } => Code::Forbidden,
             Refusal::Unavailable { .. } => Code::GateUnavailable,
         };

@@ -31,7 +31,6 @@ pub struct Subscription {
     from_start: bool,
     behind: bool,
     said_live: bool,
-    joins: bool,
 }
 
 /// Where a subscription starts to walk, and what is told about it first. Pure.
@@ -77,9 +76,7 @@ impl Subscription {
             from_start: after == After::Start,
             behind: false,
             said_live: false,
-            joins: false,
         };
-        subscription.joins = subscription.lane.joins(subscription.topics());
         let continuity = subscription.check_retention(&bounds, continuity).await?;
         Ok((subscription, continuity))
     }
@@ -133,7 +130,7 @@ impl Subscription {
 
     /// May some of its entries come joined?
     pub(crate) fn joins(&self) -> bool {
-        self.joins
+        self.tails.iter().any(|tail| tail.joins())
     }
 
     pub(crate) fn place(&self) -> Sequence {

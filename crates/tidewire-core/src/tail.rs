@@ -26,6 +26,7 @@ pub struct Tail {
     // For those who want to know without the lock.
     newest: AtomicU64,
     replaces: Replaces,
+    joins: bool,
     entries_max: usize,
     bytes_max: usize,
 }
@@ -77,13 +78,19 @@ pub(crate) struct Behind;
 
 impl Tail {
     /// A tail that holds nothing yet: everything up to `floor` is the log's to tell.
-    pub(crate) fn new(topic: Topic, floor: Sequence, replaces: Replaces, limits: &Limits) -> Self {
+    pub(crate) fn new(
+        topic: Topic,
+        floor: Sequence,
+        (replaces, joins): (Replaces, bool),
+        limits: &Limits,
+    ) -> Self {
         let state = State { floor, frames: VecDeque::new(), bytes: 0, watchers: HashMap::new() };
         Self {
             topic,
             state: Mutex::new(state),
             newest: AtomicU64::new(floor.0),
             replaces,
+            joins,
             entries_max: limits.tail_entries_max,
             bytes_max: limits.tail_bytes_max,
         }
@@ -93,6 +100,11 @@ impl Tail {
     #[must_use]
     pub fn topic(&self) -> &Topic {
         &self.topic
+    }
+
+    /// May texts of this topic come joined?
+    pub(crate) fn joins(&self) -> bool {
+        self.joins
     }
 
     /// Nothing happened to this topic above this place, as far as the follower has come: no entry, and
@@ -124,6 +136,12 @@ impl Tail {
             state.bytes -= size(&gone);
             state.floor = gone.entry().sequence;
         }
+    }
+
+    /// Does an entry that is here stand for this one?
+    fn is_replaced(&self, state: &State, older: &Framed) -> bool {
+        self.replaces != Replaces::Nothing
+            && state.frames.iter().any(|newer| self.replaces.covers(newer, older))
     }
 
     /// Takes out the entry that this one replaces: there is at most one.
@@ -160,7 +178,7 @@ impl Tail {
         }
         let below = frames.partition_point(|frame| frame.entry().sequence <= state.floor);
         for frame in frames.iter().take(below).rev() {
-            if state.frames.iter().any(|newer| self.replaces.covers(newer, frame)) {
+            if self.is_replaced(&state, frame) {
                 continue;
             }
             let bytes = size(frame);
@@ -261,7 +279,7 @@ mod tests {
             ..Limits::default()
         };
         let topic = Topic::parse("chat/a").unwrap();
-        let tail = Tail::new(topic, Sequence(10), Replaces::Nothing, &limits);
+        let tail = Tail::new(topic, Sequence(10), (Replaces::Nothing, false), &limits);
         for sequence in pushed {
             tail.push(framed(*sequence));
         }
@@ -352,13 +370,15 @@ mod tests {
             (Replaces::All, vec![13, 14, 15]),
         ] {
             let topic = Topic::parse("chat/a").unwrap();
-            let tail = Tail::new(topic, Sequence(10), replaces, &Limits::default());
+            let tail = Tail::new(topic, Sequence(10), (replaces, false), &Limits::default());
             for (sequence, item) in pushed {
                 tail.push(framed_of(sequence, item));
             }
             assert_eq!(taken(&tail, 10, 15), Ok(expected), "{replaces:?}");
             assert_eq!(taken(&tail, 14, 15), Ok(vec![15]));
-            assert_eq!(tail.lock().bytes, 10 * tail.lock().frames.len());
+            let state = tail.lock();
+            assert_eq!(state.bytes, 10 * state.frames.len());
+            drop(state);
             // What was read below the floor is replaced by what is here, too.
             let below = [framed_of(4, Some("a")), framed_of(5, Some("c")), framed_of(6, None)];
             tail.lower_floor(Sequence(3), Sequence(11), &below);
@@ -379,7 +399,7 @@ mod tests {
     fn a_ring_of_few_items_keeps_its_floor() {
         let topic = Topic::parse("stats/a").unwrap();
         let limits = Limits { tail_entries_max: 3, ..Limits::default() };
-        let tail = Tail::new(topic, Sequence(10), Replaces::All, &limits);
+        let tail = Tail::new(topic, Sequence(10), (Replaces::All, false), &limits);
         for round in 0..1_000 {
             tail.push(framed_of(11 + round, Some(["a", "b", "c"][round as usize % 3])));
         }

@@ -219,3 +219,27 @@ async fn presence_is_where_the_feature_has_it_and_nowhere_else() {
     assert_eq!(speaks.announce(&both).await.unwrap_err().code, Code::NoPresence);
     assert_eq!(hub.presence().stats().joins, 0);
 }
+
+/// Here the keeper gets no turn while somebody announces without a pause.
+#[tokio::test]
+async fn changes_that_nobody_can_be_told_of_yet_are_bounded() {
+    let hub = hub(&Limits::default());
+    let mut reader = reader(&hub, "chat/a/~presence").await;
+    let speaks = publisher(&hub);
+    let mut changes = 0;
+    let refused = loop {
+        match speaks.announce(&is_in("tab-0001", "chat/a", &changes.to_string())).await {
+            Ok(_) => changes += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!((refused.code, changes), (Code::Busy, 10_000));
+    let (_, data) = heard(&mut reader).await.pop().unwrap();
+    assert!(version(&data) > 0);
+    while hub.presence().stats().left == 0 {
+        // There is room again once some have been told.
+        if speaks.announce(&says("tab-0001", &[], Gone::Everywhere)).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+}

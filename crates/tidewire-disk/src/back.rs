@@ -13,7 +13,7 @@ use crate::{
     error::StoreError,
     reader::ATTEMPTS,
     shared::Shared,
-    state::{PlacesBack, Wanted},
+    state::{InWal, PlacesBack, Wanted},
 };
 
 /// Reads the newest entries of topics, those before a place if there is one.
@@ -68,7 +68,7 @@ fn of_topic(
     most: usize,
 ) -> Result<Vec<Arc<Entry>>, StoreError> {
     let PlacesBack { wanted, recent: mut found, wals, mut segments, floor } = places;
-    for (wal, positions) in wals {
+    for InWal { wal, found: positions } in wals {
         for (sequence, offset) in positions {
             if found.len() >= most {
                 return Ok(found);

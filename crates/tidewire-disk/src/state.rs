@@ -97,7 +97,7 @@ pub(crate) struct PlacesBack {
     /// Newest first.
     pub(crate) recent: Vec<Arc<Entry>>,
     /// Newest file first, and in each the newest place first.
-    pub(crate) wals: Vec<(Arc<WalFile>, Vec<(Sequence, u32)>)>,
+    pub(crate) wals: Vec<InWal>,
     /// In any order. None if there is enough elsewhere.
     pub(crate) segments: Vec<Arc<Segment>>,
     /// Memory has what is above.
@@ -248,7 +248,7 @@ impl State {
                 let found = classes.map(|class| index.positions_back(class, hash, up_to, most));
                 let found = found.max_by_key(Vec::len).unwrap_or_default();
                 if !found.is_empty() {
-                    wals.push((Arc::clone(wal), found));
+                    wals.push(InWal { wal: Arc::clone(wal), found });
                 }
             }
             wals.reverse();

@@ -64,7 +64,7 @@ async fn attempt(
     // The server's own reader: who may read the document is asked at the door.
     let mut session = hub.session(Arc::new(OpenGate), Arc::new(Peer::anybody()));
     let filter = Filter::from(topic.clone());
-    for begun in session.subscribe_own(&filter, after).await? {
+    for begun in session.subscribe_unasked(&filter, after).await? {
         if let Continuity::Gap(gap) = begun.continuity {
             return Err(torn(gap));
         }
@@ -94,7 +94,7 @@ async fn attempt(
         tokio::task::yield_now().await;
     }
     if let Some(awareness) = topic.awareness() {
-        session.subscribe_own(&Filter::from(awareness), After::Now).await?;
+        session.subscribe_unasked(&Filter::from(awareness), After::Now).await?;
     }
     let passed_over = !passed_over.is_empty();
     Ok(Ok(Loaded { session, document, through, since_base, passed_over }))

@@ -105,9 +105,11 @@ codes! {
     TokenMissing "token_missing" 401 4401 RefreshToken "This needs a token.";
     TokenInvalid "token_invalid" 401 4401 RefreshToken "The token is not good here.";
     TokenExpired "token_expired" 401 4401 RefreshToken "The token has expired.";
+    Revoked "revoked" 401 4401 RefreshToken "The access was taken back.";
     Forbidden "forbidden" 403 4403 GiveUp "The token does not allow this.";
     OriginRefused "origin_refused" 403 4403 GiveUp "The page's origin is not listed.";
     Timeout "timeout" 408 4408 Retry "The request did not arrive in time.";
+    Dismissed "dismissed" 503 4503 Resume "Whoever runs the server has ended this connection.";
     ConnectionLost "connection_lost" 408 4408 Resume "The peer did not answer the server's pings.";
     Protocol "protocol_error" 400 1002 GiveUp "The bytes break the WebSocket protocol.";
     Policy "policy" 400 1008 GiveUp "The peer broke a limit of this server.";

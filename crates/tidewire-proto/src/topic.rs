@@ -101,13 +101,14 @@ impl Topic {
     #[must_use]
     pub fn is_reserved(&self) -> bool {
         let is_about = |reserved| self.about(reserved).is_some();
-        self.0.starts_with('~') || [PRESENCE, AWARENESS, BASE].into_iter().any(is_about)
+        self.0.contains('~')
+            && (self.0.starts_with('~') || [PRESENCE, AWARENESS, BASE].into_iter().any(is_about))
     }
 
     /// Are the topic's entries passed on and never kept, whatever its feature keeps?
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        self.about(PRESENCE).is_some() || self.about(AWARENESS).is_some()
+        self.0.contains('~') && (self.about(PRESENCE).is_some() || self.about(AWARENESS).is_some())
     }
 
     /// The topic of this one's bases; nothing if its name would be too long.

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 use tidewire_proto::{
-    Continuity, Cursor, Data, Entry, EventType, Gap, GapReason, Sequence, Topic, json,
+    Continuity, Cursor, Data, Entry, EventType, Gap, GapReason, Item, Sequence, Topic, json,
     sse::{self, Event, Hello, Parser},
 };
 
@@ -28,6 +28,7 @@ struct EntryCase {
     topic: String,
     event: String,
     data: Payload,
+    item: Option<String>,
     id: Option<String>,
     frame: String,
 }
@@ -219,13 +220,15 @@ fn parse<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
 
 #[test]
 fn entries_are_written_to_the_letter_and_read_back() {
-    for EntryCase { name, topic, event, data, id, frame } in vectors().entries {
-        let entry = entry(&topic, &event, data.data());
+    for EntryCase { name, topic, event, data, item, id, frame } in vectors().entries {
+        let item = item.map(|item| Item::parse(&item).expect("an item"));
+        let entry = Entry { item, ..entry(&topic, &event, data.data()) };
         assert_eq!(sse::entry_frame(&entry, place(&id)), frame, "{name}");
         let events = parse([frame.as_bytes()]);
         let [heard] = events.as_slice() else { panic!("{name}: one frame is one event") };
         assert_eq!((&heard.event, &heard.id), (&event, &id), "{name}");
         assert_eq!(heard.topic.as_deref(), Some(topic.as_str()), "{name}");
+        assert_eq!(heard.item.as_deref(), entry.item.as_ref().map(Item::as_str), "{name}");
         if let Payload::Binary(_) = data {
             let text = format!("\"{}\"", heard.data);
             let read = json::parse_data(&text, heard.encoding.as_deref()).expect("base64");

@@ -12,14 +12,21 @@ use std::{
 use arc_swap::ArcSwap;
 use http::{HeaderMap, header};
 use tidewire_core::{
-    Credential, Gate, Hub, Peer,
+    Credential, Gate, Hub, Peer, Proof, Refusal,
     clock::{Clock, Random},
 };
-use tidewire_proto::{Code, Epoch, WireError, plan::Transport};
+use tidewire_proto::{Code, Epoch, Sequence, WireError, plan::Transport};
 use tokio::sync::watch;
 
 use crate::{
-    config::Origins, manifest::Plan, metrics::Metrics, path::Paths, ticket::Tickets, token::ApiKeys,
+    access::{self, Ended, Revocations},
+    config::Origins,
+    manifest::Plan,
+    metrics::Metrics,
+    path::Paths,
+    ticket::Tickets,
+    token::ApiKeys,
+    webhook::AllCounts,
 };
 
 /// A handle on what the doors share. Cheap to clone.
@@ -37,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) leaving: watch::Sender<bool>,
     /// Sent anew by each reload, also when it is the same.
     pub(crate) plan: watch::Sender<Arc<Plan>>,
+    /// Up to where revocations are in force.
+    pub(crate) obeyed: watch::Sender<Sequence>,
     // Whose access a reload has ended. None but those of API keys: a token ends by itself.
     retired: ArcSwap<Vec<Arc<Peer>>>,
     // Mostly nobody's, and then nobody looks.
@@ -55,8 +64,19 @@ pub(crate) struct Parts {
     pub(crate) dev: bool,
     /// The keys of programs, whatever else the gate takes: whoever shows one may read the metrics.
     pub(crate) keys: ArcSwap<ApiKeys>,
+    /// Whose access was taken back; nothing where everybody may do everything.
+    pub(crate) revocations: Option<Arc<Revocations>>,
+    pub(crate) counted: Counted,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
+}
+
+/// Counts of those who are not doors.
+#[derive(Default)]
+pub(crate) struct Counted {
+    /// Nothing where no app is ever asked.
+    pub(crate) asked: Option<Arc<access::Counts>>,
+    pub(crate) webhooks: Arc<AllCounts>,
 }
 
 impl Deref for App {
@@ -87,6 +107,7 @@ impl App {
             paths: Paths::default(),
             leaving: watch::Sender::new(false),
             plan: watch::Sender::new(Arc::new(plan)),
+            obeyed: watch::Sender::new(Sequence::ZERO),
             retired: ArcSwap::default(),
             has_retired: AtomicBool::new(false),
             crowd: AtomicUsize::new(0),
@@ -168,6 +189,22 @@ impl App {
         is_new
     }
 
+    /// What makes everybody look whether their access has ended. Does not keep the app alive.
+    pub(crate) fn look_again(&self) -> impl Fn() + Send + Sync + use<> {
+        let plan = self.plan.clone();
+        // Whoever hears of a reload looks, and finds the plan that they know.
+        move || plan.send_modify(|_| {})
+    }
+
+    /// The peer of a connection, which can be ended by its name from here on.
+    pub(crate) fn connected(&self, mut peer: Arc<Peer>, name: &str) -> Arc<Peer> {
+        // An API key's peer is one for all that it opens, and goes with the key.
+        if let Some(revocations) = self.revocations.as_ref().filter(|_| peer.proof != Proof::Key) {
+            Arc::make_mut(&mut peer).connection = Some(revocations.connection(name));
+        }
+        peer
+    }
+
     /// Counts one open stream, socket or waiting poll, until it is dropped.
     pub(crate) fn stream_guard(&self, transport: Transport) -> StreamGuard {
         let open = Arc::clone(self.metrics.open(transport));
@@ -183,11 +220,32 @@ impl App {
 
     /// How long until this peer's access ends, if it ends.
     pub(crate) fn access_left(&self, peer: &Peer) -> Option<Duration> {
+        if self.ended(peer).is_some() {
+            return Some(Duration::ZERO);
+        }
         let Some(expires_at_ms) = peer.expires_at_ms else {
             return self.is_retired(peer).then_some(Duration::ZERO);
         };
         let left_ms = expires_at_ms.saturating_sub(self.clock.now_ms());
         Some(Duration::from_millis(left_ms))
+    }
+
+    /// What a peer hears whose access has ended.
+    pub(crate) fn why_ended(&self, peer: &Peer) -> WireError {
+        match self.ended(peer) {
+            Some(Ended::Revoked) => WireError::from(Refusal::Revoked),
+            Some(Ended::Dismissed) => dismissed(),
+            None => expired(),
+        }
+    }
+
+    /// Was this peer's access taken back?
+    pub(crate) fn is_taken_back(&self, peer: &Peer) -> bool {
+        self.ended(peer).is_some()
+    }
+
+    fn ended(&self, peer: &Peer) -> Option<Ended> {
+        self.revocations.as_ref()?.ended(peer)
     }
 
     fn is_retired(&self, peer: &Peer) -> bool {
@@ -250,11 +308,17 @@ pub(crate) fn restarting() -> WireError {
     WireError::new(Code::Restarting, "the server is restarting: come back with your cursor")
 }
 
-/// What a peer hears whose access ended.
-pub(crate) fn expired() -> WireError {
+/// What a peer hears whose token is over, or whose key is gone.
+fn expired() -> WireError {
     let message = "the token has expired, or the API key is good no longer: get a new one and resume \
                    with your cursor";
     WireError::new(Code::TokenExpired, message)
+}
+
+/// What a peer hears whose connection was ended by its name.
+fn dismissed() -> WireError {
+    let message = "whoever runs the server has ended this connection: come back with your cursor";
+    WireError::new(Code::Dismissed, message)
 }
 
 /// What `Authorization` shows.
@@ -289,8 +353,20 @@ mod tests {
         let hub = Hub::new(log(), log(), Arc::clone(&features), limits.clone());
         let (gate, origins, prefix) =
             (Arc::new(OpenGate), ArcSwap::from_pointee(Origins::default()), "/v1".to_owned());
-        let keys = ArcSwap::default();
-        App::new(Parts { hub, gate, origins, prefix, dev: true, keys, clock, random })
+        let (keys, revocations) = (ArcSwap::default(), None);
+        let (dev, counted) = (true, Counted::default());
+        App::new(Parts {
+            hub,
+            gate,
+            origins,
+            prefix,
+            dev,
+            keys,
+            revocations,
+            counted,
+            clock,
+            random,
+        })
     }
 
     /// The window of the slots is the crowd's, for the last who leaves as for the first.

@@ -6,7 +6,7 @@
 //! | `environment` | variables laid over the tree |
 //! | `read` | the tree → values of the right kind; unknown keys |
 //! | `written` | the format: every key, once |
-//! | `settle`, `auth`, `feature`, `limits` | what the values mean, alone and together |
+//! | `settle`, `auth`, `authorize`, `feature`, `limits`, `webhook` | what the values mean, alone and together |
 //! | `change` | what is different between two settings |
 //! | [`problem`] | what is wrong, where, why, and what to write instead |
 //! | [`serve`] | what `serve` and `dev` refuse to start with |
@@ -17,6 +17,7 @@
 //! once, and never by guessing.
 
 pub mod auth;
+pub mod authorize;
 pub(crate) mod change;
 mod document;
 pub mod environment;
@@ -29,6 +30,7 @@ pub mod secret;
 pub mod serve;
 mod settle;
 pub mod units;
+pub mod webhook;
 mod written;
 
 use std::{
@@ -43,12 +45,14 @@ use tidewire_core::{Feature, Features, Limits};
 use tidewire_proto::plan::Answers;
 
 pub use auth::{Algorithm, ApiKey, AuthSettings, Verification};
+pub use authorize::{Asked, AuthorizeSettings};
 pub use change::Change;
 pub use environment::Environment;
 pub use origin::{Origin, Origins};
 pub use problem::{Place, Problem};
 pub use secret::Secret;
 pub use serve::{refusals_to_dev, refusals_to_serve};
+pub use webhook::{Happening, WebhookSettings};
 
 /// Where the server listens unless told otherwise.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:4000";
@@ -78,6 +82,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What the app has.
     pub features: Features,
+    /// Who is told what happens.
+    pub webhooks: Vec<WebhookSettings>,
 }
 
 /// The files of a TLS listener; both were readable PEM when the config was read.
@@ -197,6 +203,7 @@ impl Settings {
             auth: AuthSettings::default(),
             limits: Limits::default(),
             features: Features::declared(features),
+            webhooks: Vec::new(),
         };
         settings.opened_for_dev()
     }

@@ -28,8 +28,9 @@ use tokio::{
 
 use crate::{
     answer::Refused,
-    app::{App, StreamGuard, access_ended, expired, left, restarting},
+    app::{App, StreamGuard, access_ended, left, reloaded, restarting},
     handover::Taken,
+    manifest::Plan,
     socket::{
         handshake::{self, Connected},
         line::{Line, Lost},
@@ -143,6 +144,7 @@ struct Socket {
     line: Line,
     visit: Visit,
     leaving: watch::Receiver<bool>,
+    plan: watch::Receiver<Arc<Plan>>,
     // One batch is on its way to the log at a time, so that edits are stored as they came; what comes
     // meanwhile is the next.
     storing: Option<BoxFuture<'static, Result<(), WireError>>>,
@@ -186,19 +188,22 @@ enum Happened {
     Heard(Option<Event>),
     Stored(Result<(), WireError>),
     Changed,
+    /// Other settings, or access was taken back: whether it has ended is looked at anew.
+    Reloaded,
     Beat,
 }
 
 impl Socket {
     fn new(app: App, line: Line, visit: Visit, guard: StreamGuard) -> Box<Self> {
         let beat_at = Instant::now() + app.hub.limits().beat_interval;
-        let leaving = app.leaving.subscribe();
+        let (leaving, plan) = (app.leaving.subscribe(), app.plan.subscribe());
         let (storing, waiting, silent_beats, _guard) = (None, Vec::new(), 0, guard);
         Box::new(Self {
             app,
             line,
             visit,
             leaving,
+            plan,
             storing,
             waiting,
             beat_at,
@@ -246,6 +251,7 @@ impl Socket {
                         self.visit.look_again();
                     }
                 }
+                Happened::Reloaded => {}
                 Happened::Beat => self.beat().await?,
             }
         }
@@ -256,13 +262,13 @@ impl Socket {
         let peer = Arc::clone(visit.peer());
         tokio::select! {
             () = left(leaving) => Err(restarting().into()),
-            () = access_ended(app, &peer) => Err(expired().into()),
+            () = access_ended(app, &peer) => Err(app.why_ended(&peer).into()),
             first = visit.opened() => Ok(first?),
         }
     }
 
     async fn happen(&mut self) -> Result<Happened, End> {
-        let Self { app, line, visit, leaving, storing, waiting, beat_at, .. } = self;
+        let Self { app, line, visit, leaving, plan, storing, waiting, beat_at, .. } = self;
         let peer = Arc::clone(visit.peer());
         let waiting_bytes: usize = waiting.iter().map(Edit::bytes).sum();
         let may_read =
@@ -275,7 +281,8 @@ impl Socket {
         };
         tokio::select! {
             () = left(leaving) => Err(restarting().into()),
-            () = access_ended(app, &peer) => Err(expired().into()),
+            () = access_ended(app, &peer) => Err(app.why_ended(&peer).into()),
+            () = reloaded(plan) => Ok(Happened::Reloaded),
             heard = line.hear(), if may_read => Ok(Happened::Heard(heard?)),
             stored = is_stored => Ok(Happened::Stored(stored)),
             () = visit.changed() => Ok(Happened::Changed),

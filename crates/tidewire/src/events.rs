@@ -50,6 +50,8 @@ pub(crate) async fn events(
                 // The reader asked from an earlier place, and this is what was said of that one.
                 page.continuity = first;
             }
+        } else if app.is_taken_back(session.peer()) {
+            return Err(app.why_ended(session.peer()).into());
         }
     }
     Ok(json_response(StatusCode::OK, body(&page, &app.plan().tag, false)))

@@ -25,7 +25,7 @@ use tidewire_proto::{After, Data, EventType, Message, Sequence, Topic};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    app::{App, Parts},
+    app::{App, Counted, Parts},
     config::Origins,
 };
 
@@ -88,8 +88,20 @@ impl Bed {
         let hub = Hub::new(log(), log(), Arc::clone(&features), limits.clone());
         let (gate, origins, prefix) =
             (Arc::new(OpenGate), ArcSwap::from_pointee(Origins::default()), "/v1".to_owned());
-        let keys = ArcSwap::default();
-        let app = App::new(Parts { hub, gate, origins, prefix, dev: false, keys, clock, random });
+        let (keys, revocations) = (ArcSwap::default(), None);
+        let (dev, counted) = (false, Counted::default());
+        let app = App::new(Parts {
+            hub,
+            gate,
+            origins,
+            prefix,
+            dev,
+            keys,
+            revocations,
+            counted,
+            clock,
+            random,
+        });
         drop(_inside);
         Self { runtime, app }
     }

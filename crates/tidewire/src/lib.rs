@@ -34,6 +34,9 @@
 //! |---|---|
 //! | [`config`] | a TOML file as written → settings as meant, every problem at once |
 //! | [`token`] | the standard gate: signed tokens and API keys |
+//! | `access` | who may: the app that decides, and what was taken back |
+//! | `webhook` | telling an app what happens: a cursor that walks the log |
+//! | `outbound` | requests that this server makes |
 //! | `routes` | the one table of paths |
 //! | `sse` `socket` `events` `publish` `presence` `manifest` `ticket` | the doors |
 //! | `canary` `path` | what a client needs to find out that its network holds streams back |
@@ -43,17 +46,19 @@
 //! | `serve` `activity` `io` `tls` | the listener, its limits, and the way out |
 //! | `app` `answer` `query` `wire` | what the doors share |
 //! | `reload` | other settings for a server that runs |
-//! | `handover` `places` | connections that doors take over; how many there may be |
+//! | `handover` `places` `connected` | connections that doors take over; how many there may be; how one is reset |
 //! | `sweep` | many plain sockets without a task for any of them |
 //! | `guard` | in tests only: what `make guard` counts the instructions of |
 //!
 //! Doors call the core; the core never calls a door.
 
+mod access;
 mod activity;
 mod answer;
 mod app;
 mod canary;
 pub mod config;
+mod connected;
 mod cors;
 #[cfg(feature = "documents")]
 mod docs;
@@ -64,6 +69,7 @@ mod handover;
 mod io;
 mod manifest;
 mod metrics;
+mod outbound;
 mod page;
 mod path;
 mod places;
@@ -80,9 +86,11 @@ mod ticket;
 mod tidewire;
 mod tls;
 pub mod token;
+mod webhook;
 mod wire;
 
 pub use config::Settings;
+pub use connected::Connected;
 pub use reload::Reloaded;
 pub use tidewire::{Builder, StartError, Tidewire};
 pub use tidewire_core::{
@@ -90,8 +98,8 @@ pub use tidewire_core::{
     Log, MemoryLog, OpenGate, Peer, PublishError, Published, Refusal, Session, clock,
 };
 pub use tidewire_proto::{
-    After, Code, Continuity, Cursor, Data, Entry, EventType, Gap, GapReason, Key, Message, Stored,
-    Topic, WireError, plan,
+    After, Code, Continuity, Cursor, Data, Entry, EventType, Gap, GapReason, Item, Key, Message,
+    Stored, Topic, WireError, plan,
 };
 
 /// The crates below, whole.

@@ -197,7 +197,12 @@ mod tests {
         };
         let peer = |subject: Option<&str>, subscribe: &[&str], publish: &[&str]| {
             let grant = Grant { subscribe: patterns(subscribe), publish: patterns(publish) };
-            who(&Peer { subject: subject.map(str::to_owned), expires_at_ms: Some(7), grant })
+            who(&Peer {
+                subject: subject.map(str::to_owned),
+                expires_at_ms: Some(7),
+                grant,
+                ..Peer::anybody()
+            })
         };
         let alice = peer(Some("alice"), &["a/*", "b"], &["c"]);
         assert_eq!(alice, peer(Some("alice"), &["b", "a/*", "b"], &["c"]), "the same rights");

@@ -1,8 +1,8 @@
 //! [`Metrics`]: what the server counts, and `GET /metrics`, where Prometheus reads it.
 //!
 //! In `tidewire dev` everybody on this machine may; in `tidewire serve`, whoever shows an API key of
-//! the config. Format: Prometheus text, version 0.0.4. Label values are words of ours alone, so
-//! there is nothing to escape, and never more series than there are words.
+//! the config. Format: Prometheus text, version 0.0.4. Label values are words of ours and of the
+//! config alone, so there is nothing to escape, and never more series than there are words.
 
 use std::{
     collections::BTreeMap,
@@ -19,8 +19,9 @@ use tidewire_core::PresenceStats;
 use tidewire_proto::{Code, plan::Transport};
 
 use crate::{
+    access,
     answer::Refused,
-    app::{App, bearer},
+    app::{App, Counted, bearer},
     path::Verdict,
 };
 
@@ -51,7 +52,7 @@ impl Metrics {
         *verdicts.entry(verdict.words()).or_default() += 1;
     }
 
-    fn text(&self, presence: PresenceStats) -> String {
+    fn text(&self, presence: PresenceStats, counted: &Counted, newest: u64) -> String {
         let mut out = String::new();
         let help = "Open event streams (sse), WebSockets (ws) and waiting long-polls (poll).";
         begin(&mut out, "tidewire_streams_open", "gauge", help);
@@ -71,7 +72,43 @@ impl Metrics {
                  {{verdict=\"{verdict}\",from=\"{from}\",to=\"{to}\",by=\"{by}\"}} {count}"
             );
         }
+        drop(verdicts);
+        questions(&mut out, counted);
+        webhooks(&mut out, counted, newest);
         out
+    }
+}
+
+/// What the app was asked about access. Nothing where it is never asked.
+fn questions(out: &mut String, counted: &Counted) {
+    let Some(asked) = &counted.asked else { return };
+    let help = "Questions about access: the app said yes, said no, or failed; an answer was \
+                remembered; nobody was asked, because too many waited or the app had failed.";
+    begin(out, "tidewire_authorize_total", "counter", help);
+    for (word, count) in access::Counts::WORDS.iter().zip(&asked.outcomes) {
+        let count = count.load(Ordering::Relaxed);
+        let _ = writeln!(out, "tidewire_authorize_total{{outcome=\"{word}\"}} {count}");
+    }
+}
+
+/// How webhooks fare. Nothing where there are none.
+fn webhooks(out: &mut String, counted: &Counted, newest: u64) {
+    let read = counted.webhooks.read(newest);
+    if read.is_empty() {
+        return;
+    }
+    let metrics = [
+        ("delivered_total", "counter", "Events that were told and taken."),
+        ("failed_total", "counter", "Requests that were not answered with a 2xx."),
+        ("behind", "gauge", "Places of the log between the newest and what was told."),
+    ];
+    for (index, (name, kind, help)) in metrics.into_iter().enumerate() {
+        let name = format!("tidewire_webhook_{name}");
+        begin(out, &name, kind, help);
+        for (webhook, values) in &read {
+            let value = values.get(index).copied().unwrap_or_default();
+            let _ = writeln!(out, "{name}{{webhook=\"{webhook}\"}} {value}");
+        }
     }
 }
 
@@ -101,7 +138,9 @@ pub(crate) async fn metrics(
     if !app.dev {
         check(&app, &headers).await?;
     }
-    let mut response = Response::new(Body::from(app.metrics.text(app.hub.presence().stats())));
+    let (presence, newest) = (app.hub.presence().stats(), app.hub.newest().sequence.0);
+    let text = app.metrics.text(presence, &app.counted, newest);
+    let mut response = Response::new(Body::from(text));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -155,6 +194,6 @@ tidewire_path_verdicts_total{verdict="buffered",from="sse",to="ws",by="canary"} 
 tidewire_path_verdicts_total{verdict="clear",from="ws",to="sse",by="retest"} 1
 "#;
         let presence = PresenceStats { members: 2, joins: 7, left: 4, lost: 1 };
-        assert_eq!(metrics.text(presence), expected);
+        assert_eq!(metrics.text(presence, &Counted::default(), 0), expected);
     }
 }

@@ -9,6 +9,9 @@ use std::{
 };
 
 use tidewire_core::Limits;
+use tokio::net::TcpStream;
+
+use crate::connected::{Connected, Hold};
 
 /// Connections beyond the limit that are told so at a time; the ones after are closed at once.
 const TURNED_AWAY_MAX: usize = 64;
@@ -22,12 +25,17 @@ struct Counted {
     inside: usize,
     turned_away: usize,
     of_address: HashMap<IpAddr, usize>,
+    // Where an app may reset its connections. By a number, because it costs each place no byte.
+    held: HashMap<u32, Hold>,
+    held_last: u32,
 }
 
 /// One connection's place in the counts.
 pub(crate) struct Place {
     places: Arc<Places>,
     address: IpAddr,
+    /// 0: nothing is held.
+    held: u32,
     pub(crate) is_over: bool,
 }
 
@@ -47,13 +55,44 @@ impl Places {
             counted.inside += 1;
             *counted.of_address.entry(address).or_default() += 1;
         }
-        Some(Place { places: Arc::clone(places), address, is_over })
+        Some(Place { places: Arc::clone(places), address, held: 0, is_over })
+    }
+}
+
+impl Place {
+    /// Holds the connection's socket too, for as long as it has its place, so that it can be reset.
+    pub(crate) fn hold(&mut self, stream: &TcpStream) {
+        let Some(hold) = Hold::on(stream) else { return };
+        let mut counted = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // After four billion connections the numbers begin again; those of old ones are passed over.
+        let mut number = counted.held_last;
+        loop {
+            number = number.wrapping_add(1);
+            if number != 0 && !counted.held.contains_key(&number) {
+                break;
+            }
+        }
+        counted.held_last = number;
+        counted.held.insert(number, hold);
+        self.held = number;
+    }
+
+    /// How an app resets it, if it may.
+    pub(crate) fn connected(&self) -> Option<Connected> {
+        if self.held == 0 {
+            return None;
+        }
+        let counted = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.held.get(&self.held).map(Hold::connected)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut counted = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.held != 0 {
+            counted.held.remove(&self.held);
+        }
         if self.is_over {
             counted.turned_away -= 1;
             return;

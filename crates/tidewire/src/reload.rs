@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tidewire_core::{Feature, Features, Hub};
 
 use crate::{
+    access::StandardGate,
     app::App,
     config::{
         Change, ConfigError, Place, Problem, Settings,
         change::{changes, fixed},
         feature::show_history,
     },
-    token::{ApiKeys, TokenGate},
+    token::ApiKeys,
+    webhook::Webhooks,
 };
 
 /// What a reload has changed.
@@ -30,13 +32,24 @@ pub struct Reloaded {
 pub(crate) struct Reloads {
     app: App,
     // Nothing where everybody is let in, or where the app has a gate of its own.
-    tokens: Option<Arc<TokenGate>>,
+    tokens: Option<Arc<StandardGate>>,
+    webhooks: Arc<Webhooks>,
     in_force: Mutex<Settings>,
 }
 
 impl Reloads {
-    pub(crate) fn new(app: App, tokens: Option<Arc<TokenGate>>, settings: Settings) -> Self {
-        Self { app, tokens, in_force: Mutex::new(settings) }
+    pub(crate) fn new(
+        app: App,
+        tokens: Option<Arc<StandardGate>>,
+        webhooks: Arc<Webhooks>,
+        settings: Settings,
+    ) -> Self {
+        Self { app, tokens, webhooks, in_force: Mutex::new(settings) }
+    }
+
+    /// What is in force.
+    pub(crate) fn in_force(&self) -> Settings {
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Puts other settings in force.
@@ -63,6 +76,7 @@ impl Reloads {
         self.app.keys.store(Arc::new(ApiKeys::new(&settings.auth.keys, None)));
         self.app.origins.store(Arc::new(settings.origins.clone()));
         self.app.hub.current_features().replace(settings.features.clone());
+        self.webhooks.put_in_force(&settings.webhooks);
         let is_plan_new = self.app.reloaded(retired);
         *in_force = settings;
         Ok(Reloaded { changes, is_plan_new })

@@ -4,7 +4,7 @@ use axum::{
     Router,
     extract::{OriginalUri, State},
     middleware,
-    response::{IntoResponse, Response},
+    response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
 use http::{Method, StatusCode};
@@ -13,6 +13,7 @@ use tidewire_proto::Code;
 #[cfg(feature = "documents")]
 use crate::docs;
 use crate::{
+    access,
     answer::{Refused, json_response},
     app::App,
     canary, cors, events, manifest, metrics, page, path, presence, publish, socket, sse,
@@ -29,6 +30,7 @@ pub(crate) fn doors(app: App) -> Router {
         .route("/presence", post(presence::announce))
         .route("/presence/{*topic}", get(presence::members))
         .route("/tickets", post(publish::ticket))
+        .route("/revoke", post(access::revoke))
         .route("/plan", get(manifest::plan))
         .route("/canary", get(canary::canary))
         .route("/path", post(path::verdict))
@@ -57,9 +59,16 @@ pub(crate) fn server(app: App) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found);
     if app.dev {
-        paths = paths.route("/", get(page::live));
+        let live = async || Redirect::temporary("/live");
+        paths = paths.route("/live", get(page::live)).route("/", get(live));
     }
     for_this_machine(paths, &app).with_state(app.clone()).merge(doors(app))
+}
+
+/// The same with an app around it. In `dev` the app's own paths are for this machine too.
+pub(crate) fn around(app: &App, around: impl FnOnce(Router) -> Router) -> Router {
+    let all = around(server(app.clone()));
+    if app.dev { all.layer(middleware::from_fn(cors::check_host)) } else { all }
 }
 
 /// In `dev` nothing of this machine is for a foreign name, health and page included.

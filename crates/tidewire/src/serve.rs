@@ -54,18 +54,26 @@ const UNSENT_BYTES: u32 = 32 * 1024;
 /// Bytes asked of a connection at first: a request head, usually.
 const FIRST_BYTES: usize = 1_024;
 
+/// What is served, and how.
+pub(crate) struct Serving {
+    pub(crate) app: App,
+    pub(crate) router: Router,
+    pub(crate) tls: Option<TlsAcceptor>,
+    /// Does each request carry its [`Connected`](crate::Connected)?
+    pub(crate) resets: bool,
+    pub(crate) sweep: Option<Sweep>,
+}
+
 /// Serves until `shutdown`, then sends everybody away, each with a slot, and waits a while.
 pub(crate) async fn serve(
-    app: App,
-    router: Router,
+    serving: Serving,
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    sweep: Option<Sweep>,
     shutdown: impl Future<Output = ()> + Send,
 ) {
+    let Serving { app, router, tls, resets, sweep } = serving;
     set_options(&listener, app.hub.limits());
     let http = Http::new(app.hub.limits());
-    let shared = Arc::new(Shared { app, router, tls, http, sweep });
+    let shared = Arc::new(Shared { app, router, tls, resets, http, sweep });
     let (places, mut tasks) = (Arc::default(), JoinSet::new());
     tokio::pin!(shutdown);
     loop {
@@ -125,6 +133,7 @@ struct Shared {
     app: App,
     router: Router,
     tls: Option<TlsAcceptor>,
+    resets: bool,
     http: Http,
     sweep: Option<Sweep>,
 }
@@ -161,7 +170,10 @@ fn accept(
     tasks: &mut JoinSet<()>,
 ) {
     let limits = shared.app.hub.limits();
-    let Some(place) = Places::enter(places, peer.ip(), limits) else { return };
+    let Some(mut place) = Places::enter(places, peer.ip(), limits) else { return };
+    if shared.resets {
+        place.hold(&stream);
+    }
     let connection = Connection { shared: Arc::clone(shared), place };
     tasks.spawn(async move {
         let Some(tls) = &connection.shared.tls else { return connection.serve(stream).await };
@@ -234,7 +246,11 @@ impl Connection {
         let handover = Handover::new(io.stuck_flag());
         let (router, requests) =
             (TowerToHyperService::new(shared.router.clone()), Arc::clone(&handover));
+        let connected = place.connected();
         let service = service_fn(move |mut request: Request<Incoming>| {
+            if let Some(connected) = &connected {
+                request.extensions_mut().insert(connected.clone());
+            }
             let (handover, version) = (Arc::clone(&requests), request.version());
             if request.body().is_end_stream() {
                 request.extensions_mut().insert(Arc::clone(&handover));
@@ -277,11 +293,15 @@ impl Connection {
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { shared, place: _place } = self;
+        let Self { shared, place } = self;
         let activity = Activity::new();
+        let connected = place.connected();
         let (router, requests) =
             (TowerToHyperService::new(shared.router.clone()), activity.clone());
-        let service = service_fn(move |request| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            if let Some(connected) = &connected {
+                request.extensions_mut().insert(connected.clone());
+            }
             let (busy, answer) = (requests.begin(), router.call(request));
             async move { answer.await.map(|response| busy.until_sent(response)) }
         });

@@ -37,6 +37,8 @@ pub(crate) async fn socket(State(app): State<App>, request: Request) -> Result<R
     }
     let ticket = handshake::ticket(&request);
     let peer = app.admit(request.headers(), ticket.as_deref()).await?;
+    let name = app.connection_name();
+    let peer = app.connected(peer, &name);
     let session = app.hub.session(Arc::clone(&app.gate), peer);
     // From now on, not from when hyper lets go of it: a shutdown in between must see it.
     let guard = app.stream_guard(Transport::Ws);
@@ -48,7 +50,7 @@ pub(crate) async fn socket(State(app): State<App>, request: Request) -> Result<R
             place,
             sweep: Some(sweep),
         }) => {
-            let (hello, told) = hello(&app);
+            let (hello, told) = hello(&app, &name);
             let first = [head, hello].concat().into();
             let (wire, named) = (Wire::Socket, None);
             sweep.receive(Arrival {
@@ -64,25 +66,25 @@ pub(crate) async fn socket(State(app): State<App>, request: Request) -> Result<R
             });
         }
         handshake::Connected::Taken(Taken { stream, head, input, place, .. }) => {
-            let socket = Socket::new(app, session, stream.into_io(), input, guard);
+            let socket = Socket::new(app, (session, name), stream.into_io(), input, guard);
             tokio::spawn(async move {
                 let _place = place;
                 socket.run(head).await;
             });
         }
         handshake::Connected::Upgraded(io) => {
-            let socket = Socket::new(app, session, io, bytes::BytesMut::new(), guard);
+            let socket = Socket::new(app, (session, name), io, bytes::BytesMut::new(), guard);
             tokio::spawn(socket.run(Bytes::new()));
         }
     }))
 }
 
 /// What a socket hears first, and which plan it names.
-pub(crate) fn hello(app: &App) -> (Bytes, u32) {
+pub(crate) fn hello(app: &App, name: &str) -> (Bytes, u32) {
     let beat_ms = app.hub.limits().beat_interval.as_millis() as u64;
     let retry_ms = app.retry().as_millis() as u64;
     let plan = app.plan();
-    let hello = ws::hello(&app.connection_name(), beat_ms, retry_ms, &plan.tag);
+    let hello = ws::hello(name, beat_ms, retry_ms, &plan.tag);
     (wire::text(&hello), plan.number)
 }
 

@@ -95,13 +95,14 @@ async fn begin(
     headers: &HeaderMap,
 ) -> Result<Open, WireError> {
     let peer = app.admit(headers, query.ticket.as_deref()).await?;
+    let connection = wish.connection.map_or_else(|| app.connection_name(), str::to_owned);
+    let peer = app.connected(peer, &connection);
     let mut session = app.hub.session(Arc::clone(&app.gate), peer);
     let after = query.after.unwrap_or_else(|| app.hub.fresh(&query.filter));
     let begun = session.subscribe(&query.filter, after).await?;
     let kept = begun.iter().find(|begun| begun.at.is_some());
     let nothing_kept = Begun { continuity: Continuity::New, at: None };
     let Begun { continuity, at } = *kept.unwrap_or(&nothing_kept);
-    let connection = wish.connection.map_or_else(|| app.connection_name(), str::to_owned);
     let plan = app.plan();
     let hello = sse::hello_frame(&sse::Hello {
         connection: &connection,

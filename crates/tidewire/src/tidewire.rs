@@ -13,13 +13,16 @@ use tidewire_disk::{DiskLog, DiskSettings, OpenError};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
-    app::{App, Parts},
+    access::{Following, Guarded, Revocations, StandardGate},
+    app::{App, Counted, Parts},
     config::{ConfigError, Settings},
     reload::{Reloaded, Reloads},
-    routes, serve,
+    routes,
+    serve::{self, Serving},
     sweep::Sweep,
     tls::{self, TlsError},
-    token::{ApiKeys, KeyError, TokenGate},
+    token::{ApiKeys, KeyError},
+    webhook::Webhooks,
 };
 
 /// An open Tidewire: a log, a hub on it, and the doors.
@@ -28,8 +31,12 @@ pub struct Tidewire {
     // What it was started with.
     settings: Settings,
     reloads: Reloads,
+    // Both end when this is dropped.
+    webhooks: Arc<Webhooks>,
+    _following: Option<Following>,
     disk: Option<Arc<DiskLog>>,
     sweep: bool,
+    resets: bool,
 }
 
 /// Why it could not be opened or served.
@@ -59,6 +66,7 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     sweep: bool,
+    resets: bool,
 }
 
 impl Builder {
@@ -106,23 +114,24 @@ impl Builder {
         self
     }
 
+    /// Puts a [`Connected`](crate::Connected) into the extensions of each request, so that routes of the
+    /// app's own can break connections off. Costs a second descriptor for each connection.
+    #[must_use]
+    pub fn resets(mut self) -> Self {
+        self.resets = true;
+        self
+    }
+
     /// Opens the log and the hub. Reads the disk, so it may take a moment.
     ///
     /// # Errors
     /// [`StartError`] says what cannot be used, and what to do about it.
     pub async fn open(self) -> Result<Tidewire, StartError> {
-        let Self { settings, dev, log, gate, clock, random, sweep } = self;
+        let Self { settings, dev, log, gate, clock, random, sweep, resets } = self;
+        let gates = Gates::new(gate, &settings, dev, (&clock, &random))?;
+        let Gates { gate, standard, revocations } = gates;
         let features = CurrentFeatures::from(settings.features.clone());
         let limits = settings.limits.clone();
-        let (gate, tokens): (Arc<dyn Gate>, _) = match gate {
-            Some(gate) => (gate, None),
-            None if dev => (Arc::new(OpenGate), None),
-            None => {
-                let tokens = TokenGate::new(&settings.auth, &limits, Arc::clone(&clock))?;
-                let tokens = Arc::new(tokens);
-                (Arc::clone(&tokens) as Arc<dyn Gate>, Some(tokens))
-            }
-        };
         let (log, disk): (Arc<dyn Log>, _) = match log {
             Some(log) => (log, None),
             None => {
@@ -143,6 +152,8 @@ impl Builder {
         let passing =
             MemoryLog::new(features.clone(), &limits, bounds, Arc::clone(&clock), &*random);
         let hub = Hub::new(log, Arc::new(passing), features, limits);
+        let webhooks =
+            Arc::new(Webhooks::new(hub.clone(), Arc::clone(&clock), Arc::clone(&random)));
         let app = App::new(Parts {
             hub,
             gate,
@@ -150,11 +161,58 @@ impl Builder {
             prefix: settings.prefix.clone(),
             dev,
             keys: ArcSwap::from_pointee(ApiKeys::new(&settings.auth.keys, None)),
+            revocations,
+            counted: Counted {
+                asked: standard.as_ref().map(|gate| gate.counts()),
+                webhooks: webhooks.counts(),
+            },
             clock,
             random,
         });
-        let reloads = Reloads::new(app.clone(), tokens, settings.clone());
-        Ok(Tidewire { app, settings, reloads, disk, sweep })
+        // Before anybody is let in.
+        let following = Following::begin(&app)
+            .await
+            .map_err(|error| io::Error::other(format!("revocations cannot be read: {error}")))?;
+        webhooks.put_in_force(&settings.webhooks);
+        let reloads = Reloads::new(app.clone(), standard, Arc::clone(&webhooks), settings.clone());
+        let _following = following;
+        Ok(Tidewire { app, settings, reloads, webhooks, _following, disk, sweep, resets })
+    }
+}
+
+/// Who is asked about access.
+struct Gates {
+    gate: Arc<dyn Gate>,
+    // Nothing where everybody is let in, or where the app has a gate of its own.
+    standard: Option<Arc<StandardGate>>,
+    // Nothing where everybody may do everything: there is nothing to take back.
+    revocations: Option<Arc<Revocations>>,
+}
+
+impl Gates {
+    fn new(
+        own: Option<Arc<dyn Gate>>,
+        settings: &Settings,
+        dev: bool,
+        (clock, random): (&Arc<dyn Clock>, &Arc<dyn Random>),
+    ) -> Result<Self, KeyError> {
+        if own.is_none() && dev {
+            return Ok(Self { gate: Arc::new(OpenGate), standard: None, revocations: None });
+        }
+        let limits = &settings.limits;
+        let revocations = Arc::new(Revocations::new(limits.revocations_max, Arc::clone(clock)));
+        let (inner, standard): (Arc<dyn Gate>, _) = match own {
+            Some(own) => (own, None),
+            None => {
+                let revoked = Arc::clone(&revocations);
+                let (clock, random) = (Arc::clone(clock), Arc::clone(random));
+                let standard = StandardGate::new(&settings.auth, limits, revoked, clock, random)?;
+                let standard = Arc::new(standard);
+                (Arc::clone(&standard) as Arc<dyn Gate>, Some(standard))
+            }
+        };
+        let gate = Arc::new(Guarded::new(inner, Arc::clone(&revocations)));
+        Ok(Self { gate, standard, revocations: Some(revocations) })
     }
 }
 
@@ -170,6 +228,7 @@ impl Tidewire {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
             sweep: true,
+            resets: false,
         }
     }
 
@@ -186,7 +245,7 @@ impl Tidewire {
         routes::doors(self.app.clone())
     }
 
-    /// Goes on with other settings: features, origins and `[auth]`. All of it is in force at once, or
+    /// Goes on with other settings: features, origins, webhooks and `[auth]`. All of it is in force at once, or
     /// nothing is. Clients hear of a new plan by themselves. Who is connected by a token stays until
     /// it ends, whatever checks tokens now; who came with an API key that is good no longer, or has
     /// other rights now, is sent away.
@@ -202,6 +261,13 @@ impl Tidewire {
         self.reloads.reload(settings)
     }
 
+    /// The settings in force: what it was opened with, or what a [`reload`](Self::reload) has put in
+    /// their place.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.reloads.in_force()
+    }
+
     /// Sends every open stream and socket away, each with a slot to come back in, and waits until
     /// they are gone, at most [`Limits::drain_timeout`](crate::Limits::drain_timeout). For an app's
     /// own server: call it where a graceful shutdown begins.
@@ -209,8 +275,10 @@ impl Tidewire {
         serve::leave(&self.app, JoinSet::new()).await;
     }
 
-    /// Stores what was accepted and lets go of the log's folder. Publishes are refused from here on.
+    /// Ends the webhooks, stores what was accepted and lets go of the log's folder. Publishes are refused
+    /// from here on.
     pub async fn close(&self) {
+        self.webhooks.stop().await;
         if let Some(disk) = &self.disk {
             disk.close().await;
         }
@@ -242,13 +310,40 @@ impl Tidewire {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), StartError> {
+        self.serve_with(listener, |own| own, shutdown).await
+    }
+
+    /// The same, with an app around it: `app` is given everything that this server answers, for paths
+    /// of its own beside it and layers over it. Event streams and sockets keep their plain sockets,
+    /// which in another server's router they would not.
+    ///
+    /// ```no_run
+    /// # async fn run(server: tidewire::Tidewire, stop: impl Future<Output = ()> + Send) -> Result<(), Box<dyn std::error::Error>> {
+    /// use axum::{Router, routing::get};
+    ///
+    /// let app = Router::new().route("/hello", get(async || "hello"));
+    /// server.serve_with(server.bind()?, |own| app.fallback_service(own), stop).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    pub async fn serve_with(
+        &self,
+        listener: TcpListener,
+        app: impl FnOnce(Router) -> Router,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), StartError> {
         let tls = self.settings.tls.as_ref().map(tls::acceptor).transpose()?;
-        let router = routes::server(self.app.clone());
+        let router = routes::around(&self.app, app);
         let sweep = self.sweep.then(|| Sweep::start(&self.app)).transpose()?;
         if let Some(sweep) = &sweep {
             self.app.paths.are_swept(sweep.asking());
         }
-        serve::serve(self.app.clone(), router, listener, tls, sweep, shutdown).await;
+        let (app, resets) = (self.app.clone(), self.resets);
+        let serving = Serving { app, router, tls, resets, sweep };
+        serve::serve(serving, listener, shutdown).await;
         self.close().await;
         Ok(())
     }

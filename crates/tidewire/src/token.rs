@@ -1,7 +1,7 @@
 //! Tokens and API keys: [`TokenGate`], the gate of `tidewire serve`, and [`mint`], its counterpart.
 //!
-//! A token is a JWT (RFC 7519) with the claims `sub`, `exp` (required), `nbf`, `aud` (required) and
-//! `tidewire`, which grants topics by pattern:
+//! A token is a JWT (RFC 7519) with the claims `sub`, `exp` (required), `nbf`, `iat`, `jti`, `aud`
+//! (required) and `tidewire`, which grants topics by pattern:
 //!
 //! ```json
 //! {"sub": "alice", "aud": "tidewire", "exp": 1767225600,
@@ -25,11 +25,13 @@ use jsonwebtoken::{DecodingKey, Header, Validation};
 use tidewire_core::{Action, Credential, Gate, Limits, Peer, Refusal, clock::Clock};
 use tidewire_proto::Topic;
 
-use crate::config::{Algorithm, AuthSettings, Verification};
+use crate::config::{Algorithm, Asked, AuthSettings, Verification};
 use claims::Received;
 use jwks::Jwks;
 pub(crate) use keys::ApiKeys;
 pub use mint::{Claims, MintError, SigningKey, mint, mint_with};
+
+const NO_TOKENS: &str = "this server takes no tokens, only API keys: its config has no secret";
 
 /// The gate that knows peers by token or by API key.
 pub struct TokenGate {
@@ -44,6 +46,8 @@ pub(crate) struct Checks {
     keys: Keys,
     audience: String,
     leeway: Duration,
+    /// What an app is asked anyway.
+    asked: Asked,
     programs: ApiKeys,
 }
 
@@ -97,6 +101,29 @@ impl TokenGate {
         before.programs.gone(&self.current.load().programs)
     }
 
+    /// Can a token be checked here at all?
+    pub(crate) fn takes_tokens(&self) -> bool {
+        !matches!(self.current.load().keys, Keys::None)
+    }
+
+    /// The program whose API key this is.
+    pub(crate) fn program(&self, bearer: &str) -> Option<Arc<Peer>> {
+        self.current.load().programs.program(bearer)
+    }
+
+    /// Is it short enough to be looked at?
+    pub(crate) fn check_length(&self, bearer: &str) -> Result<(), Refusal> {
+        if bearer.len() <= self.token_bytes_max {
+            return Ok(());
+        }
+        let why = format!(
+            "the token has {} bytes, at most {} are read: grant fewer or wider patterns",
+            bearer.len(),
+            self.token_bytes_max
+        );
+        Err(Refusal::unauthenticated(why))
+    }
+
     async fn token(&self, token: &str) -> Result<Arc<Peer>, Refusal> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| {
             Refusal::unauthenticated(
@@ -107,7 +134,7 @@ impl TokenGate {
         checks
             .claims(token, &header)
             .await?
-            .peer(&checks.audience, checks.leeway, self.clock.now_ms())
+            .peer(&checks.audience, checks.leeway, checks.asked, self.clock.now_ms())
             .map(Arc::new)
     }
 }
@@ -135,6 +162,7 @@ impl Checks {
             keys,
             audience: auth.audience.clone(),
             leeway: auth.leeway,
+            asked: auth.authorize.as_ref().map(|app| app.asks).unwrap_or_default(),
             programs: ApiKeys::new(&auth.keys, before.map(|before| &before.programs)),
         })
     }
@@ -143,9 +171,7 @@ impl Checks {
     async fn claims(&self, token: &str, header: &Header) -> Result<Received, Refusal> {
         self.check_header(header)?;
         match &self.keys {
-            Keys::None => Err(Refusal::unauthenticated(
-                "this server takes no tokens, only API keys: its config has no secret",
-            )),
+            Keys::None => Err(Refusal::unauthenticated(NO_TOKENS)),
             Keys::One(key) => self.verify(token, key),
             Keys::Set(set) => self.verify(token, &set.key(header.kid.as_deref()).await?),
         }
@@ -192,20 +218,10 @@ impl Checks {
 impl Gate for TokenGate {
     async fn admit(&self, credential: Credential<'_>) -> Result<Arc<Peer>, Refusal> {
         let Credential::Bearer(bearer) = credential else {
-            return Err(Refusal::unauthenticated(
-                "there is no credential: send a token or an API key as `Authorization: Bearer …`",
-            ));
+            return Err(nothing_shown());
         };
-        if bearer.len() > self.token_bytes_max {
-            let why = format!(
-                "the token has {} bytes, at most {} are read: grant fewer or wider patterns",
-                bearer.len(),
-                self.token_bytes_max
-            );
-            return Err(Refusal::unauthenticated(why));
-        }
-        let program = self.current.load().programs.program(bearer);
-        match program {
+        self.check_length(bearer)?;
+        match self.program(bearer) {
             Some(peer) => Ok(peer),
             None => self.token(bearer).await,
         }
@@ -220,6 +236,13 @@ impl Gate for TokenGate {
         }
         Ok(())
     }
+}
+
+/// There is no credential.
+pub(crate) fn nothing_shown() -> Refusal {
+    Refusal::unauthenticated(
+        "there is no credential: send a token or an API key as `Authorization: Bearer …`",
+    )
 }
 
 /// Checks that a PEM text is a public key that this algorithm can use.

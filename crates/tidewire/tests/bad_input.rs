@@ -355,7 +355,7 @@ async fn a_socket_answers_every_bad_binary_message_and_goes_on() {
         let answer = raw.frame().await.unwrap().json();
         assert_error(None, &answer["error"], code(expected), &format!("{message:?}"));
     }
-    let header = br#"{"do":"publish","topic":"chat/a"}"#;
+    let header = br#"{"do":"publish","ref":1,"topic":"chat/a"}"#;
     raw.send_frame(0x82, [&[0, header.len() as u8], &header[..], b"bytes"].concat()).await;
     assert!(raw.frame().await.unwrap().json()["ok"].is_object());
     assert_eq!(server.history("chat/a", "start").await[0]["data"], "Ynl0ZXM=");

@@ -35,6 +35,8 @@ fn every_config_in_the_docs_is_a_good_one() {
     for (file, content) in [
         ("secret", "s".repeat(32)),
         ("backend.key", "k".repeat(32)),
+        ("authorize.secret", "a".repeat(32)),
+        ("webhook.secret", "w".repeat(32)),
         ("prometheus.key", "p".repeat(32)),
     ] {
         fs::write(folder.path().join(file), content).expect("a file");

@@ -237,7 +237,8 @@ async fn what_cannot_be_is_said_so_that_a_provider_understands() {
     let mut ann = Provider::open(&server, 1).await;
     ann.socket.send(Message::text("{}")).await.unwrap();
     assert_eq!(ann.closed().await, (4400, "bad_request".to_owned()));
-    let refused = Provider::connect_from(&server, "/docs/docs/plan", 1, Some("https://evil.example"));
+    let refused =
+        Provider::connect_from(&server, "/docs/docs/plan", 1, Some("https://evil.example"));
     assert_eq!(refused.await.err(), Some(403));
 }
 

@@ -4,6 +4,7 @@
 mod access;
 mod acknowledged;
 mod any_door;
+mod authorize;
 mod bad_input;
 mod canary;
 mod clocks;
@@ -23,8 +24,10 @@ mod past;
 mod path;
 mod presence;
 mod reload;
+mod revoke;
 mod slow_reader;
 mod support;
 mod sweep;
 mod transport;
+mod webhooks;
 mod websocket;

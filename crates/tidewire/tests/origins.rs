@@ -129,7 +129,8 @@ async fn a_preflight_is_answered_without_a_token() {
 async fn dev_answers_only_to_this_machines_names() {
     let server = Server::dev().await;
     let port = address(&server).split_once(':').unwrap().1.to_owned();
-    let paths = ["/", "/healthz", "/readyz", "/v1/plan", "/v1/events?topic=a", "/v1/x", "/x"];
+    let paths =
+        ["/", "/live", "/healthz", "/readyz", "/v1/plan", "/v1/events?topic=a", "/v1/x", "/x"];
     let status = async |path: &str, host: &str| {
         let mut raw = Raw::open(&server).await;
         raw.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
@@ -147,7 +148,11 @@ async fn dev_answers_only_to_this_machines_names() {
         ] {
             assert_eq!(status(path, host).await, 403, "{path} for {host:?}");
         }
-        let good = if path.ends_with('x') { 404 } else { 200 };
+        let good = match path {
+            "/" => 307,
+            _ if path.ends_with('x') => 404,
+            _ => 200,
+        };
         for host in ["localhost", &format!("127.0.0.1:{port}"), "[::1]:1", "app.localhost:80"] {
             assert_eq!(status(path, host).await, good, "{path} for {host:?}");
         }

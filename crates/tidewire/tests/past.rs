@@ -247,3 +247,23 @@ async fn a_slow_reader_of_pointers_has_where_each_is_now() {
     assert_eq!(last.into_values().collect::<Vec<_>>(), [29_997, 29_998, 29_999]);
     assert!(heard < 30_000, "{heard}: what a newer one had replaced was not sent");
 }
+
+/// What is sent sixty times a second needs no answer; what fails has one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publish_without_a_ref_is_answered_only_if_it_fails() {
+    let server = server().await;
+    let mut socket = Socket::open(&server).await;
+    let nameless = |topic: &str| json!({"do": "publish", "topic": topic, "item": "ann", "data": 1});
+    socket.say(&nameless("pointers/board").to_string()).await;
+    socket.say(&nameless("nothing/here").to_string()).await;
+    let answer = loop {
+        let heard = socket.hear().await.expect("an answer");
+        if heard.get("ref").is_some() {
+            break heard;
+        }
+    };
+    assert_eq!(answer["ref"], Value::Null);
+    assert_eq!(answer["error"]["code"], "unknown_feature");
+    let answer = socket.ask(json!({"do": "ping"})).await;
+    assert_eq!(answer["ok"], json!({}), "nothing came between");
+}

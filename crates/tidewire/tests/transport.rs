@@ -262,7 +262,8 @@ async fn a_websocket_over_tls_talks() {
         let message = timeout(PATIENCE, socket.next()).await.expect("in time").unwrap().unwrap();
         let heard: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
         assert!(!heard[expected].is_null(), "{heard}");
-        let command = json!({"do": "publish", "topic": "chat/a", "data": "x".repeat(100_000)});
+        let data = "x".repeat(100_000);
+        let command = json!({"do": "publish", "ref": 1, "topic": "chat/a", "data": data});
         socket.send(Message::text(command.to_string())).await.unwrap();
         heard
     };

@@ -18,6 +18,8 @@ export type Off = () => void
 export interface Meta {
   readonly topic: string
   readonly event: string
+  /** Which thing this is about, or the newest value of; of a text, which it belongs to. */
+  readonly item?: string
   /** Its place in the log, to go on after; missing for an entry that nobody keeps. */
   readonly id?: string
 }
@@ -44,7 +46,7 @@ export type Seam =
 export type After = 'now' | 'start' | (string & {})
 
 export interface TopicOptions {
-  /** Default `now`. What an entry's `meta.id` gave can be stored and passed back. */
+  /** Default `now`, or `start` where the feature keeps the latest values. What an entry's `meta.id` gave can be stored and passed back. */
   after?: After
   /** Asked for when entries may have been missed: fetch the state anew. Entries go on meanwhile. */
   load?: (gap: Gap) => unknown
@@ -55,6 +57,15 @@ export interface SendOptions {
   key?: string
   /** Gives up waiting. The message may have been stored all the same. */
   signal?: AbortSignal
+  /** Which thing this is the newest value of; 1 to 64 printable ASCII characters without a space. */
+  item?: string
+}
+
+/** For what is outdated by the next one: where a pointer is, who is typing. */
+export interface VolatileOptions {
+  /** Sent at most once, if it can be sent now; of each item only the newest waits. Nobody is told what became of it. */
+  volatile: true
+  item?: string
 }
 
 /** How a message was kept. */
@@ -69,17 +80,28 @@ export interface Sent {
 export interface EventsOptions {
   /** Default `start`: a stream that is joined late, or after a reload, is heard whole. */
   after?: After
-  /** The event that is the last one; it is yielded too. Default `end`. */
-  until?: string
+  /** The events that are the last one; it is yielded too. Default `end`; of an answer (`keep = "text"`) also `fail` and `cancel`. */
+  until?: string | readonly string[]
   /** Ends the loop. */
   signal?: AbortSignal
   /** Entries that wait for the loop before reading pauses. Default 256. */
   buffer?: number
 }
 
+export interface TextOptions {
+  /** Of several texts in one stream, this one. Default: all of them, as they come. */
+  item?: string
+  /** Ends the loop. */
+  signal?: AbortSignal
+}
+
 export interface HistoryOptions {
   /** Default `start`. */
   after?: After
+  /** The newest so many entries, in place of `after` and `limit`. */
+  last?: number
+  /** With `last`: those before this entry. */
+  before?: string
   /** At most so many entries. Default: as many as the server gives in a page, mostly 1000; 100 while its plan is not known. */
   limit?: number
   signal?: AbortSignal
@@ -91,7 +113,68 @@ export interface Page<D = unknown> {
   readonly cursor: string
   /** There may be more after it. */
   readonly more: boolean
+  /** With `last`: there are others before the first entry. */
+  readonly earlier?: boolean
   readonly seam: Seam
+}
+
+/** The newest value of each item of a topic. Read while somebody listens. */
+export interface Latest<D = unknown> {
+  /** By item; what names none stands under `''`. What is `null` is no value any more. */
+  readonly values: ReadonlyMap<string, D>
+  /** Called with all values and the change, for each; without a change, when they are found to be of another log, and none is known. */
+  on(listener: (values: ReadonlyMap<string, D>, change?: Entry<D | null>) => void): Off
+}
+
+/** One client instance (a tab) that is in a topic. */
+export interface Member<S = unknown> {
+  /** The instance's own name, drawn by chance. */
+  readonly member: string
+  /** The subject of its token; `null` where tokens are not asked for. */
+  readonly user: string | null
+  readonly state: S
+  /** It is this client. */
+  readonly isMe: boolean
+}
+
+/** All members that are the same user. Where there are no users, each member alone. */
+export interface User<S = unknown> {
+  readonly user: string | null
+  /** Of the member that changed last. */
+  readonly state: S
+  readonly isMe: boolean
+  readonly members: readonly Member<S>[]
+}
+
+/**
+ * - `load`: it is known for the first time who is here.
+ * - `join`, `change`, `leave`: of one member.
+ * - `refused`: the server will not tell, or not take this client in.
+ */
+export type PresenceChange<S = unknown> =
+  | { readonly event: 'load' }
+  | { readonly event: 'join' | 'change'; readonly member: Member<S> }
+  | { readonly event: 'leave'; readonly member: Member<S>; readonly why: 'left' | 'lost' }
+  | { readonly event: 'refused'; readonly error: Refusal }
+
+export interface PresenceOptions<S = unknown> {
+  /** Enters with this state: any JSON but `null`, at most 1 KiB. Without it, this client only watches. */
+  state?: S
+  /** Enters without a state. */
+  join?: boolean
+}
+
+/** Who is in a topic, and this client's own place there. Until `leave()`. */
+export interface Presence<S = unknown> {
+  /** In the order in which they entered. The same array until something changes. */
+  readonly members: readonly Member<S>[]
+  /** The members, those of one user as one. */
+  users(): User<S>[]
+  on(listener: (members: readonly Member<S>[], change: PresenceChange<S>) => void): Off
+  /** Another state of this client; enters, if it has not. */
+  set(state: S): void
+  /** Leaves, and watches no more. */
+  leave(): void
 }
 
 /** One topic. Nothing is read until somebody listens. */
@@ -104,10 +187,19 @@ export interface Topic<E extends { [event: string]: unknown } = { [event: string
   on<K extends keyof E & string>(event: K, listener: (data: E[K], meta: Meta) => void): Off
   /** Publishes. Resolves when the log has it; retries under one key until then, at most 30 s. */
   send<K extends keyof E & string>(event: K, data: E[K], options?: SendOptions): Promise<Sent>
+  send<K extends keyof E & string>(event: K, data: E[K], options: VolatileOptions): void
   /** Its entries as a loop, for a stream that ends. */
   events(options?: EventsOptions): AsyncIterableIterator<Entry<E[keyof E]>>
   /** A page of what is kept. */
   history(options?: HistoryOptions): Promise<Page<E[keyof E]>>
+  /** The newest value of each item, for a feature that keeps the latest. */
+  latest<D = E[keyof E]>(): Latest<D>
+  /** The text of a stream as it comes, whole from its start: joined, it is the text. Throws where the stream fails. */
+  text(options?: TextOptions): AsyncIterableIterator<string>
+  /** Ends a stream that is being written. False if it had ended. */
+  cancel(): Promise<boolean>
+  /** Who is here. */
+  presence<S = { [name: string]: unknown }>(options?: PresenceOptions<S>): Presence<S>
 }
 
 /** A code of the protocol's table, or `unreachable`, `foreign`, `aborted`, `closed`, `gap`, `too_slow`. */

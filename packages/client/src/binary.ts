@@ -5,8 +5,8 @@ import type { Entry } from './api.js'
 
 export function entryOfBytes(bytes: ArrayBuffer): Entry {
   const head = new DataView(bytes).getUint16(0) + 2
-  const { topic, event, id } = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 2, head - 2)))
-  return { topic, event, ...(id && { id }), data: new Uint8Array(bytes, head) }
+  const { topic, event, item, id } = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 2, head - 2)))
+  return { topic, event, ...(item && { item }), ...(id && { id }), data: new Uint8Array(bytes, head) }
 }
 
 /** A command with bytes. */

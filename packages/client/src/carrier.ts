@@ -108,6 +108,7 @@ export abstract class Carrier implements Carries {
     this.#isHeard ||= isMore
     this.heardAt = this.engine.env.now()
     this.#stopWatching ??= this.#watch()
+    this.engine.pulses.forEach((pulse) => pulse())
   }
 
   /** One timer for all that comes: when it fires, it is set for what is left. */

@@ -1,7 +1,13 @@
 // `connect`: the public face. Holds listeners; what flows and where is the engine's business.
 
-import type { Contract, Entry, Env, EventsOf, EventsOptions, Live, Meta, Off, Options, Refusal, Seam, Status, Topic, TopicOf, TopicOptions } from './api.js'
+import type { Contract, Entry, Env, EventsOf, Live, Meta, Off, Options, Refusal, Seam, SendOptions, Status, Topic, TopicOf, TopicOptions, VolatileOptions } from './api.js'
 import { Engine } from './engine.js'
+
+/** Code that could not be had is asked for again after so long, in ms. */
+const AGAIN = 1000
+
+const views = (): Promise<typeof import('./views.js')> => import('./views.js')
+const here = (): Promise<typeof import('./here.js')> => import('./here.js')
 
 /** What a listener may be; `on` says which one hears what. */
 type Listener = (data: never, meta: never) => void
@@ -55,7 +61,43 @@ export function connect<C extends Contract = Contract>(url: string, options: Opt
   }
 }
 
-function topicOf(engine: Engine, name: string, { after = 'now', load }: TopicOptions, guarded: (call: () => void) => void, failed: (error: unknown) => void): Topic {
+/** A loop whose code comes with its first step. */
+function loop<T>(begin: () => Promise<AsyncIterator<T>>): AsyncIterableIterator<T> {
+  let begun: Promise<AsyncIterator<T>> | undefined
+  const loop = (): Promise<AsyncIterator<T>> => {
+    begun ??= begin()
+    begun.catch(() => (begun = undefined))
+    return begun
+  }
+  return {
+    [Symbol.asyncIterator]() {
+      return this
+    },
+    next: async () => (await loop()).next(),
+    return: async () => (await loop()).return!(),
+  }
+}
+
+/** A thing whose code comes later, and gives it its methods then. What is called before is done then. */
+function later<T extends object>(engine: Engine, thing: T, names: string, code: (thing: T) => Promise<unknown>): never {
+  const methods = thing as { [name: string]: (...given: unknown[]) => unknown }
+  const come = (): Promise<unknown> => code(thing).catch(() => new Promise<void>((done) => engine.env.after(AGAIN, done)).then(() => engine.isClosed || come()))
+  const there = come()
+  for (const name of names.split(' ')) {
+    methods[name] = (...given) => {
+      let off: Off | undefined
+      let isOff = false
+      there.then(() => isOff || (off = methods[name]!(...given) as Off))
+      return () => {
+        isOff = true
+        off?.()
+      }
+    }
+  }
+  return thing as never
+}
+
+function topicOf(engine: Engine, name: string, { after, load }: TopicOptions, guarded: (call: () => void) => void, failed: (error: unknown) => void): Topic {
   const listeners = new Map<object, [string, Listener]>()
   let stop: Off | undefined
 
@@ -86,22 +128,17 @@ function topicOf(engine: Engine, name: string, { after = 'now', load }: TopicOpt
         stop = undefined
       }
     },
-    send: async (event, data, options) => (await engine.talk()).publish(engine, name, event, data, options),
-    events(options?: EventsOptions): AsyncIterableIterator<Entry> {
-      let entries: Promise<AsyncIterableIterator<Entry>> | undefined
-      const loop = (): Promise<AsyncIterableIterator<Entry>> => {
-        entries ??= engine.talk().then(({ entriesOf }) => entriesOf(engine, name, options))
-        entries.catch(() => (entries = undefined))
-        return entries
-      }
-      return {
-        [Symbol.asyncIterator]() {
-          return this
-        },
-        next: async () => (await loop()).next(),
-        return: async () => (await loop()).return!(),
-      }
+    send(event: string, data: unknown, options?: SendOptions & Partial<VolatileOptions>) {
+      const sent = engine.talk().then((talk) => talk.publish(engine, name, event, data, options))
+      // Nobody waits for it.
+      if (options?.volatile) sent.catch(() => undefined)
+      return sent as never
     },
+    events: (options) => loop(async () => (await engine.talk()).entriesOf(engine, name, options)),
     history: async (options) => (await engine.upkeep()).history(name, options),
+    text: (options) => loop(async () => (await views()).textOf(engine, name, options)),
+    cancel: async () => (await views()).cancel(engine, name),
+    latest: () => later(engine, { values: new Map() }, 'on', async (thing) => (await views()).latest(engine, name, guarded, thing)),
+    presence: (options) => later(engine, { members: [], users: () => [] }, 'on set leave', async (thing) => (await here()).presence(engine, name, options, guarded, thing)),
   }
 }

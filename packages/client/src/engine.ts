@@ -3,7 +3,6 @@
 // Knows no wire. Carriers tell it how they fare; it moves topics between them, each with its place.
 
 import type { After, Env, Off, Options, Refusal, State, Status, Transport } from './api.js'
-import { POLICY } from './backoff.js'
 import type { Carrier } from './carrier.js'
 import type * as Talk from './talk.js'
 import type { Upkeep } from './upkeep.js'
@@ -11,7 +10,7 @@ import { Loss, Net, unreachable } from './net.js'
 import { Path } from './path.js'
 import type { Socket } from './socket.js'
 import { Stream } from './stream.js'
-import { type Carries, type Reader, Sub } from './sub.js'
+import { type Carries, type Keep, type Reader, Sub } from './sub.js'
 
 /** A plan that could not be had is asked for again after so long, in ms. */
 const PLAN_AGAIN = 5000
@@ -23,7 +22,12 @@ export interface Plan {
   peer?: string
   topics_per_stream_max?: number
   page_entries_max?: number
-  features: { feature: string; transport: Transport; history: string }[]
+  features: { feature: string; transport: Transport; history: string; keep?: Keep }[]
+}
+
+interface Parts {
+  upkeep?: Promise<Upkeep>
+  talk?: Promise<typeof Talk>
 }
 
 /** Another tab, which reads for this one; or this one, for others. */
@@ -55,6 +59,8 @@ export class Engine {
   isClosed = false
   /** What `close()` ends, beside connections. */
   readonly ends = new Set<Off>()
+  /** Called whenever something comes over the network. */
+  readonly pulses = new Set<Off>()
   isOffline = false
   status: Status = { state: 'idle', why: 'nobody listens', next: STATES.idle }
   plan: Plan | undefined
@@ -64,16 +70,13 @@ export class Engine {
   readonly carriers: { sse: Carrier; ws?: Socket; poll?: Carrier }
   #loading: Promise<void> | undefined
   #tag: string | undefined
-  // Those that wait for the answer to a fresh token.
-  readonly #refreshed = new Set<Carrier>()
   #halt: Loss | undefined
   #resume: (() => void)[] = []
   readonly recent: [at: number, what: string][] = []
-  #upkeep: Promise<Upkeep> | undefined
+  readonly #parts: Parts = {}
   /** The page is put away: nothing is tried. */
   isHidden = false
   relay: Relay | undefined
-  #talking: Promise<typeof Talk> | undefined
 
   constructor(url: string, readonly options: Options, readonly env: Env) {
     this.net = new Net(url, options, env)
@@ -88,10 +91,14 @@ export class Engine {
     this.carriers = { sse: new Stream(this) }
   }
 
-  read(topic: string, after: After, reader: Reader): Off {
+  /** With nothing said, it begins as the feature's plan has it. */
+  read(topic: string, after: After | undefined, reader: Reader): Off {
     let sub = this.subs.get(topic)
-    if (!sub) this.subs.set(topic, (sub = new Sub(topic, this.#isKept(topic))))
-    sub.join(reader, after)
+    if (!sub) {
+      this.subs.set(topic, (sub = new Sub(topic)))
+      this.#tell(sub)
+    }
+    sub.join(reader, after ?? (this.keepOf(topic) === 'latest' ? 'start' : this.plan && 'now'))
     this.assign()
     if (sub.isStale) sub.carrier?.touch()
     return () => {
@@ -105,13 +112,31 @@ export class Engine {
     }
   }
 
+  // Code that is loaded when it is needed.
+
   /** What keeps connections up where not everything is well. */
   upkeep(): Promise<Upkeep> {
-    return (this.#upkeep ??= import('./upkeep.js').then(({ Upkeep, Poll }) => {
+    return this.#part('upkeep', async () => {
+      const { Upkeep, Poll } = await import('./upkeep.js')
       this.carriers.poll = new Poll(this)
       return new Upkeep(this)
-    }).catch((error: unknown) => {
-      this.#upkeep = undefined
+    })
+  }
+
+  /** For sending, for loops, and for sockets. */
+  talk(): Promise<typeof Talk> {
+    return this.#part('talk', async () => {
+      const talk = await import('./talk.js')
+      this.carriers.ws = new talk.Socket(this)
+      return talk
+    })
+  }
+
+  /** What can not be had now is asked for again with its next use. */
+  #part<T>(name: keyof Parts, load: () => Promise<T>): Promise<T> {
+    const parts = this.#parts as { [name: string]: Promise<T> | undefined }
+    return (parts[name] ??= load().catch((error: unknown) => {
+      delete parts[name]
       throw unreachable(error)
     }))
   }
@@ -136,7 +161,6 @@ export class Engine {
   }
 
   opened(carrier: Carrier, tag: string | undefined): void {
-    this.#refreshed.delete(carrier)
     if (carrier.name !== 'sse') this.path.set(carrier.name, 'clear')
     this.planIs(tag)
     this.upkeep().then((upkeep) => upkeep.opened(carrier), () => undefined)
@@ -152,22 +176,7 @@ export class Engine {
 
   /** What follows from a loss: again now, after a wait, or not by itself. */
   async judge(carrier: Carrier, loss: Loss, lasted: number | undefined): Promise<'now' | 'wait' | 'stop'> {
-    // Its topics are elsewhere now, if anything else works.
-    if (loss.code === 'buffered') return carrier.subs.size ? 'wait' : 'now'
-    if (loss.next === 'refresh_token') {
-      if (this.#refreshed.has(carrier) || (!this.#refreshed.size && !this.net.forget())) return 'stop'
-      this.#refreshed.add(carrier)
-      // Who is greeted and sent away again and again does not ask at once.
-      return lasted! < POLICY.stable ? 'wait' : 'now'
-    }
-    const upkeep = await this.upkeep().catch(() => undefined)
-    if (loss.next === 'give_up') {
-      if (!this.plan || !upkeep) return 'stop'
-      await upkeep.sift(carrier, loss)
-      return 'now'
-    }
-    if (lasted === undefined) await upkeep?.blame(carrier, loss)
-    return 'wait'
+    return (await this.upkeep().catch(() => undefined))?.judge(carrier, loss, lasted) ?? 'wait'
   }
 
   /** Nothing goes on by itself after this. */
@@ -218,7 +227,7 @@ export class Engine {
 
   reconnect(): void {
     this.#halt = undefined
-    this.#refreshed.clear()
+    void this.#parts.upkeep?.then((upkeep) => upkeep.refreshed.clear())
     for (const sub of this.subs.values()) sub.refusal = undefined
     this.#resume.splice(0).forEach((resume) => resume())
     this.assign()
@@ -252,23 +261,12 @@ export class Engine {
     return this.relay?.isReading === false
   }
 
-  /** The code for sending, and for sockets. */
-  talk(): Promise<typeof Talk> {
-    return (this.#talking ??= import('./talk.js').then((talk) => {
-      this.carriers.ws = new talk.Socket(this)
-      return talk
-    }).catch((error: unknown) => {
-      this.#talking = undefined
-      throw unreachable(error)
-    }))
-  }
-
   each(call: (carrier: Carrier) => void): void {
     Object.values(this.carriers).forEach(call)
   }
 
   #rest(): void {
-    void this.#upkeep?.then((upkeep) => upkeep.rest())
+    void this.#parts.upkeep?.then((upkeep) => upkeep.rest())
   }
 
   #feature(topic: string): Plan['features'][number] | undefined {
@@ -279,8 +277,15 @@ export class Engine {
     return this.#feature(topic)?.transport ?? 'sse'
   }
 
-  #isKept(topic: string): boolean {
-    return this.#feature(topic)?.history !== 'none'
+  /** How its feature keeps it: what passes on who is here keeps nothing. */
+  #tell(sub: Sub): void {
+    const { history = '', keep } = this.#feature(sub.topic) ?? {}
+    sub.isPlanned(history !== 'none' && !sub.topic.endsWith('/~presence'), keep)
+  }
+
+  /** The feature that the topic is of gives it values, texts, or just entries. */
+  keepOf(topic: string): Keep | undefined {
+    return this.#feature(topic)?.keep
   }
 
   #load(): Promise<void> {
@@ -293,7 +298,7 @@ export class Engine {
     if (!Array.isArray(plan?.features)) throw new Loss('foreign', '/plan gives no plan: is this a Tidewire server?')
     const isOther = this.plan?.peer !== plan.peer
     this.plan = plan
-    for (const sub of this.subs.values()) sub.isKept = this.#isKept(sub.topic)
+    for (const sub of this.subs.values()) this.#tell(sub)
     if (!this.env.WebSocket) this.path.set('ws', 'blocked')
     if (isOther) await this.share()
     this.assign()
@@ -323,7 +328,7 @@ export class Engine {
       if (carrier) carrier.add(sub)
       else this.#fetch(rung)
     }
-    void this.#upkeep?.then((upkeep) => upkeep.retestLater())
+    void this.#parts.upkeep?.then((upkeep) => upkeep.retestLater())
     this.changed()
   }
 

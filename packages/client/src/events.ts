@@ -5,7 +5,13 @@ import type { After, Entry, EventsOptions, Off, Refusal, Seam } from './api.js'
 import type { Engine } from './engine.js'
 import { TidewireError } from './error.js'
 
-export function entriesOf(engine: Engine, topic: string, { after = 'start', until = 'end', signal, buffer = 256 }: EventsOptions = {}): AsyncIterableIterator<Entry> {
+/** The events that end a stream of text: it is whole, it failed, somebody stopped it. */
+export const ENDS = ['end', 'fail', 'cancel']
+
+/** What ends a loop that does not say. Once an entry is heard, the plan is known. */
+const endsOf = (engine: Engine, topic: string): readonly string[] => (engine.keepOf(topic) === 'text' ? ENDS : ['end'])
+
+export function entriesOf(engine: Engine, topic: string, { after = 'start', until, signal, buffer = 256 }: EventsOptions = {}): AsyncIterableIterator<Entry> {
   const waiting: Entry[] = []
   let place: After = after
   let off: Off | undefined
@@ -30,7 +36,7 @@ export function entriesOf(engine: Engine, topic: string, { after = 'start', unti
       if (isOver || !off) return
       waiting.push(entry)
       if (entry.id) place = entry.id
-      if (entry.event === until) return finish()
+      if ([until ?? endsOf(engine, topic)].flat().includes(entry.event)) return finish()
       if (waiting.length >= buffer) {
         if (!entry.id) {
           error = { code: 'too_slow', message: `the loop is ${buffer} entries behind`, next: 'give_up' }

@@ -25,6 +25,9 @@ export const unreachable = (error: unknown): Loss => new Loss('unreachable', `ca
 
 export const foreign = (error: unknown): Loss => new Loss('foreign', `not Tidewire's words: ${error}`)
 
+/** A topic is no path: no part of it may lead elsewhere. */
+export const pathOf = (topic: string): string => encodeURIComponent(topic).replaceAll('%25', '%')
+
 export interface Call {
   method?: string
   body?: BodyInit
@@ -33,6 +36,8 @@ export interface Call {
   signal?: AbortSignal | undefined
   /** Longest time until the answer, in ms: its head if it is a stream. Default 10 s. */
   ms?: number
+  /** It outlives its page. */
+  keepalive?: boolean
 }
 
 /** A refusal that stands in an answer, a bye or a socket's error. */
@@ -102,7 +107,7 @@ export class Net {
     })
   }
 
-  async #ask<T>(path: string, { method = 'GET', body, headers = {}, signal, ms = 10_000 }: Call = {}, use?: (response: Response) => Promise<T>): Promise<T> {
+  async #ask<T>(path: string, { method = 'GET', body, headers = {}, signal, ms = 10_000, keepalive = false }: Call = {}, use?: (response: Response) => Promise<T>): Promise<T> {
     const { env } = this
     if (signal?.aborted) throw signal.reason
     let isOver = true
@@ -114,7 +119,7 @@ export class Net {
     const work = async (): Promise<T> => {
       if (this.hasToken) headers = { ...headers, Authorization: `Bearer ${(token = await this.token())}` }
       const begun = env.now()
-      const init: RequestInit = { method, headers, signal: abort.signal, cache: 'no-store' }
+      const init: RequestInit = { method, headers, signal: abort.signal, cache: 'no-store', keepalive }
       if (body !== undefined) init.body = body
       const response = await env.fetch(this.base + path, init)
       this.rtt = env.now() - begun

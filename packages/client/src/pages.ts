@@ -43,15 +43,16 @@ export async function pageOf(net: Net, query: string, call?: Call): Promise<Json
 }
 
 /** A page as an app asks for it; once more with a new token, if the first was refused. */
-export async function history(engine: Engine, topic: string, { after = 'start', limit, signal }: HistoryOptions = {}): Promise<Page> {
+export async function history(engine: Engine, topic: string, { after = 'start', limit, last, before, signal }: HistoryOptions = {}): Promise<Page> {
   const { net } = engine
-  const query = `${new URLSearchParams({ topic, after, limit: limit === undefined ? most(engine) : `${limit}` })}`
+  const forward = { after, limit: `${limit ?? most(engine)}` }
+  const query = `${new URLSearchParams({ topic, ...(last === undefined ? forward : { last: `${last}`, ...(before && { before }) }) })}`
   try {
-    const { entries, cursor, more, continuity, gap } = await pageOf(net, query, { signal }).catch((error: Loss) => {
+    const { entries, cursor, more, earlier, continuity, gap } = await pageOf(net, query, { signal }).catch((error: Loss) => {
       if (error.next !== 'refresh_token' || !net.forget()) throw error
       return pageOf(net, query, { signal })
     })
-    return { entries: entries.map(entryOf), cursor, more, seam: { continuity, ...(gap && { gap }) } }
+    return { entries: entries.map(entryOf), cursor, more, ...(last !== undefined && { earlier }), seam: { continuity, ...(gap && { gap }) } }
   } catch (error) {
     throw error instanceof TidewireError ? error : new TidewireError({ code: 'aborted', message: 'given up', next: 'give_up' })
   }

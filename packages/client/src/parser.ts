@@ -4,9 +4,10 @@
 export interface Frame {
   event: string
   data: string
-  id?: string
-  topic?: string
-  encoding?: string
+  id?: string | undefined
+  topic?: string | undefined
+  item?: string | undefined
+  encoding?: string | undefined
   retry?: number
 }
 
@@ -21,13 +22,8 @@ export function parser(hear: (frame: Frame) => void, most: number): (text: strin
   const line = (text: string): void => {
     if (!text) {
       if (data.length) {
-        const { event, id, topic, encoding, retry } = fields
-        const frame: Frame = { event: event || 'message', data: data.join('\n') }
-        if (id) frame.id = id
-        if (topic) frame.topic = topic
-        if (encoding) frame.encoding = encoding
-        if (retry && /^\d+$/.test(retry)) frame.retry = +retry
-        hear(frame)
+        const { event, id, topic, item, encoding, retry } = fields
+        hear({ event: event || 'message', data: data.join('\n'), id, topic, item, encoding, ...(/^\d+$/.test(retry!) && { retry: +retry! }) })
       }
       data = []
       fields = {}

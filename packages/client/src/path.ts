@@ -11,7 +11,7 @@ type Verdict = 'clear' | 'buffered' | 'blocked'
 const RETEST = 30_000
 const RETEST_MOST = 600_000
 
-const RUNGS: { [planned in Transport]: Transport[] } = { sse: ['sse', 'ws', 'poll'], ws: ['ws', 'sse', 'poll'], poll: ['poll'] }
+const RUNGS: { [planned in Transport]: Transport[] } = { sse: ['sse', 'ws', 'poll'], ws: ['ws', 'sse', 'poll'], poll: ['poll', 'sse', 'ws'] }
 
 export class Path {
   #known: { [T in Transport]?: { verdict: Verdict; at: number; wait: number } } = {}

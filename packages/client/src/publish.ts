@@ -3,10 +3,10 @@
 // Invariant: what was sent to a topic first is stored first. On one socket messages fly together;
 // everything else waits until the one before is settled.
 
-import type { Off, SendOptions, Sent } from './api.js'
+import type { Off, SendOptions, Sent, VolatileOptions } from './api.js'
 import { Backoff } from './backoff.js'
 import type { Engine } from './engine.js'
-import { Loss } from './net.js'
+import { Loss, pathOf } from './net.js'
 
 /** All attempts together, in ms. */
 const PUBLISH_MOST = 30_000
@@ -22,7 +22,8 @@ interface Turn {
 // The last message under way to each topic, for each engine.
 const rows = new WeakMap<Engine, Map<string, Turn>>()
 
-export function publish(engine: Engine, topic: string, event: string, data: unknown, { key = newKey(), signal }: SendOptions = {}): Promise<Sent> {
+export function publish(engine: Engine, topic: string, event: string, data: unknown, { key = newKey(), signal, item, volatile: isVolatile }: SendOptions & Partial<VolatileOptions> = {}): Promise<Sent> | undefined {
+  if (isVolatile) return toss(engine, topic, event, data, item)
   const { env, net, ends } = engine
   const abort = new AbortController()
   const over = new Promise<never>((_, lost) => abort.signal.addEventListener('abort', () => lost(abort.signal.reason)))
@@ -47,18 +48,14 @@ export function publish(engine: Engine, topic: string, event: string, data: unkn
       abort.signal.throwIfAborted()
     }
     if (before?.isFlying === false) await turnCame()
-    const sent = engine.planned(topic) === 'ws' ? engine.carriers.ws?.publish(topic, event, data, key) : undefined
+    const sent = engine.planned(topic) === 'ws' ? engine.carriers.ws?.publish({ topic, event, key, item }, data) : undefined
     if (sent) {
       turn.isFlying = true
       const look = env.after(ANSWER_MOST, () => engine.carriers.ws?.wake())
       return sent.finally(look)
     }
     await turnCame()
-    const isBytes = data instanceof Uint8Array
-    const headers = { 'Content-Type': isBytes ? 'application/octet-stream' : 'application/json', 'Tidewire-Event': event, 'Idempotency-Key': key }
-    const body = isBytes ? (data as Uint8Array<ArrayBuffer>) : JSON.stringify(data)
-    // A topic is no path: no part of it may lead elsewhere.
-    return net.json(`/topics/${encodeURIComponent(topic).replaceAll('%25', '%')}`, { method: 'POST', headers, body, signal: abort.signal, ms: ANSWER_MOST })
+    return post(engine, topic, event, data, { item, key, signal: abort.signal })
   }
   const work = async (): Promise<Sent> => {
     const backoff = new Backoff()
@@ -93,6 +90,48 @@ export function publish(engine: Engine, topic: string, event: string, data: unkn
   })
   turn.settled = settled
   return settled
+}
+
+/** One attempt over HTTP. */
+function post({ net }: Engine, topic: string, event: string, data: unknown, { item, key, signal }: { item?: string | undefined; key?: string; signal?: AbortSignal }): Promise<Sent> {
+  const isBytes = data instanceof Uint8Array
+  const headers = { 'Content-Type': isBytes ? 'application/octet-stream' : 'application/json', 'Tidewire-Event': event, ...(key && { 'Idempotency-Key': key }), ...(item && { 'Tidewire-Item': item }) }
+  const body = isBytes ? (data as Uint8Array<ArrayBuffer>) : JSON.stringify(data)
+  return net.json(`/topics/${pathOf(topic)}`, { method: 'POST', headers, body, signal, ms: ANSWER_MOST })
+}
+
+/** Volatile messages under way over HTTP at a time. */
+const TOSSED_MOST = 2
+
+interface Tossed {
+  flying: number
+  /** The newest of each topic, event and item. */
+  waiting: Map<string, () => Promise<unknown>>
+}
+const tossed = new WeakMap<Engine, Tossed>()
+
+/** Sends what is outdated by the next one of its kind: now or never. */
+function toss(engine: Engine, topic: string, event: string, data: unknown, item: string | undefined): undefined {
+  const { ws } = engine.carriers
+  if (engine.isClosed) return
+  const kind = JSON.stringify([topic, event, item])
+  // While a socket that somebody listens on comes back, there is nothing to send it on.
+  if (engine.planned(topic) === 'ws' && ws && (ws.isOpen || (ws.subs.size && !engine.path.isShut('ws')))) return ws.toss(kind, { topic, event, item }, data)
+  let row = tossed.get(engine)
+  if (!row) tossed.set(engine, (row = { flying: 0, waiting: new Map() }))
+  const { waiting } = row
+  waiting.set(kind, () => post(engine, topic, event, data, { item }))
+  const next = (): void => {
+    const [first] = waiting
+    if (!first || row.flying >= TOSSED_MOST) return
+    waiting.delete(first[0])
+    row.flying++
+    first[1]().catch((loss: Loss) => engine.note(`${topic}: ${loss.message}`)).then(() => {
+      row.flying--
+      if (!engine.isClosed) next()
+    })
+  }
+  next()
 }
 
 /** 128 bits that nobody else draws. */

@@ -1,6 +1,6 @@
 // The socket: many subscriptions, and publishing, on one WebSocket.
 
-import type { Entry, Sent } from './api.js'
+import type { Entry, Off, Sent } from './api.js'
 import { Carrier } from './carrier.js'
 import { bytesOf, entryOfBytes } from './binary.js'
 import { entryOf } from './entry.js'
@@ -13,6 +13,17 @@ interface Wanted {
   done?(ok: Json): void
   lost?(loss: Loss): void
 }
+
+/** Where a message goes. */
+interface Message {
+  topic: string
+  event: string
+  key?: string
+  item?: string | undefined
+}
+
+/** How long what is volatile waits until the socket is asked again whether it has room, in ms. */
+const DRAIN = 16
 
 interface Have {
   sub: Sub
@@ -28,6 +39,9 @@ export class Socket extends Carrier {
   // The subscriptions of this connection, each with its place once it is answered: what is said before
   // is of an older one of the same topic.
   #have = new Map<string, Have>()
+  // What waits for room: the newest of each kind.
+  readonly #tossed = new Map<string, [Message, unknown]>()
+  #stopTossing: Off | undefined
 
   protected override async attempt(signal: AbortSignal): Promise<void> {
     const { net, env, path, connectMs: longest } = this.engine
@@ -43,6 +57,9 @@ export class Socket extends Carrier {
     } finally {
       stop()
       this.#socket = undefined
+      this.#stopTossing?.()
+      this.#stopTossing = undefined
+      this.#tossed.clear()
       const asked = [...this.#asked.values()]
       this.#asked.clear()
       this.#have.clear()
@@ -95,7 +112,9 @@ export class Socket extends Carrier {
       const wanted = this.#asked.get(ref)
       this.#asked.delete(ref)
       if (ok) wanted?.done?.(ok)
-      else wanted?.lost?.(lossOf(error))
+      else if (wanted) wanted.lost?.(lossOf(error))
+      // Of what nobody waits for.
+      else this.engine.note(`ws: ${error?.message}`)
     } else if (hello) {
       this.opened(hello)
       this.changed()
@@ -136,18 +155,43 @@ export class Socket extends Carrier {
     }
   }
 
-  #ask(command: object, wanted: Wanted = {}, data?: Uint8Array): void {
+  #ask(command: object, wanted: Wanted = {}, data?: unknown): void {
     const ref = ++this.#count
     this.#asked.set(ref, wanted)
-    const whole = { ...command, ref }
-    this.#socket!.send(data ? bytesOf(whole, data) : JSON.stringify(whole))
+    this.#say({ ...command, ref }, data)
+  }
+
+  #say(command: object, data?: unknown): void {
+    this.#socket!.send(data instanceof Uint8Array ? bytesOf(command, data) : JSON.stringify({ ...command, data }))
+  }
+
+  /** Asks, if the socket is open. */
+  ask(command: object, data?: unknown): Promise<Json> | undefined {
+    return this.isOpen ? new Promise((done, lost) => this.#ask(command, { done, lost }, data)) : undefined
   }
 
   /** Publishes, if the socket is open. */
-  publish(topic: string, event: string, data: unknown, key: string): Promise<Sent> | undefined {
-    if (!this.isOpen) return undefined
-    const command = { do: 'publish', topic, event, key }
-    return new Promise((done, lost) => (data instanceof Uint8Array ? this.#ask(command, { done, lost }, data) : this.#ask({ ...command, data }, { done, lost })))
+  publish(message: Message, data: unknown): Promise<Sent> | undefined {
+    return this.ask({ do: 'publish', ...message }, data)
+  }
+
+  /** Sends what nobody waits for: now, or once what was sent before has gone, and then the newest of its kind; or never. */
+  toss(kind: string, message: Message, data: unknown): undefined {
+    if (!this.isOpen) return
+    this.#tossed.delete(kind)
+    this.#tossed.set(kind, [message, data])
+    this.#stopTossing ??= this.#toss()
+  }
+
+  #toss(): Off | undefined {
+    if (!this.#socket || !this.#tossed.size) return undefined
+    if (this.#socket.bufferedAmount) {
+      return this.engine.env.after(DRAIN, () => (this.#stopTossing = this.#toss()))
+    }
+    const all = [...this.#tossed.values()]
+    this.#tossed.clear()
+    for (const [message, data] of all) this.#say({ do: 'publish', ...message }, data)
+    return undefined
   }
 
   /** A new token, on the connection as it is. */

@@ -9,8 +9,6 @@ import type { Observer } from './upkeep.js'
 import { lossOf, Loss, unreachable } from './net.js'
 import { type Frame, parser } from './parser.js'
 
-/** A stream that stands still again within so long, in ms, is held back. */
-const STOOD_STILL = 60_000
 /** Topics that nobody reads any more leave the stream after so long, in ms. */
 const LEAVING = 5000
 /** The longest frame that is taken in, in characters. */
@@ -31,8 +29,8 @@ export async function read(response: Response, hear: (frame: Frame) => void, pie
 
 export class Stream extends Carrier {
   override readonly name = 'sse'
-  // When a stream that was known to flow stood still: the first time it is a dead connection.
-  #stoodStillAt = -Infinity
+  /** When a stream that was known to flow stood still: the first time it is a dead connection. */
+  stoodStillAt = -Infinity
   #observer: Observer | undefined
   // What the stream that is open reads.
   #topics: Map<string, Sub> | undefined
@@ -103,13 +101,13 @@ export class Stream extends Carrier {
     }
   }
 
-  #hear({ event, data, id, topic, encoding, retry }: Frame, flow: Flow, count: number): void {
+  #hear({ event, data, id, topic, item, encoding, retry }: Frame, flow: Flow, count: number): void {
     if (retry !== undefined) this.told = { ms: retry }
     const kind = event.replace(/^tidewire\./, '')
     if (!this.isOpen && !/^(hello|bye)$/.test(kind)) throw new Loss('foreign', 'an event came before the greeting')
     if (kind === event) {
       this.heard(true)
-      return flow.entry(entryOf({ topic, event, id, encoding, data: encoding ? data : JSON.parse(data) }))
+      return flow.entry(entryOf({ topic, event, item, id, encoding, data: encoding ? data : JSON.parse(data) }))
     }
     const said = JSON.parse(data)
     if (kind === 'hello') {
@@ -123,20 +121,6 @@ export class Stream extends Carrier {
       flow.beat(said.at)
     } else if (kind === 'plan') this.engine.planIs(said.tag, said.wait_ms)
     else if (kind === 'bye') throw lossOf(said)
-  }
-
-  /** The path holds this stream back. One that is known to flow has died, unless it just did so. */
-  isHeld(by: string, isProven: boolean): void {
-    const { env, path } = this.engine
-    const isNew = env.now() - this.#stoodStillAt > STOOD_STILL
-    if ((isProven || path.verdict('sse') === 'clear') && isNew) {
-      this.#stoodStillAt = env.now()
-      path.forget()
-      return this.end(new Loss('silent', 'the server writes and nothing arrives: a dead connection'))
-    }
-    const why = by === 'canary' ? 'what is sent apart comes at once' : 'the server writes and nothing arrives'
-    void this.engine.upkeep().then((upkeep) => upkeep.shut(this, 'buffered', by, why))
-    this.end(new Loss('buffered', `the path holds streams back: ${why}`))
   }
 
   protected override check(): Promise<boolean> {

@@ -6,6 +6,8 @@
 //
 // Invariant: tabs share only if the server says that their tokens are worth the same (`peer`).
 
+// All of the core, so that it stays in one file.
+import './connect.js'
 import type { After, Entry, Off, Refusal, Seam, Status, Transport } from './api.js'
 import type { Engine, Relay } from './engine.js'
 import { isEarlier } from './place.js'
@@ -132,7 +134,7 @@ async function share(engine: Engine, key: string): Promise<Relay> {
       }
       const reader: Reader = {
         hear: (entry) => post({ entry }),
-        seam: (seam) => post({ topic, seam, at: engine.subs.get(topic)?.place ?? 'now' }),
+        seam: (seam, at = engine.subs.get(topic)?.place ?? 'now') => post({ topic, seam, at }),
         refused: (refused) => post({ topic, refused }),
       }
       const old = reading.get(topic)

@@ -1,11 +1,14 @@
 // What is needed where a path may not let everything through: watching a stream, trying a rung that
 // is shut, and the last rung. Loaded beside the first stream, so that it costs that one no time.
 
+// All of the core, so that it stays in one file.
+import './connect.js'
 import type { HistoryOptions, Off, Page, Report, Transport } from './api.js'
 import type { Carrier } from './carrier.js'
 import type { Engine } from './engine.js'
 import { type Answer, canarySays, Judge } from './judge.js'
-import type { Loss, Net } from './net.js'
+import { Loss, type Net } from './net.js'
+import { POLICY } from './backoff.js'
 import { watch } from './wake.js'
 import { catchUp, history } from './pages.js'
 import { read, type Stream } from './stream.js'
@@ -91,15 +94,33 @@ export class Observer {
     this.#obey()
   }
 
+  /** The path holds the stream back. One that is known to flow has died, unless it just did so. */
+  #held(by: string, isProven: boolean): void {
+    const { stream, engine: { env, path } } = this
+    const isNew = env.now() - stream.stoodStillAt > STOOD_STILL
+    const still = 'the server writes and nothing arrives'
+    if ((isProven || path.verdict('sse') === 'clear') && isNew) {
+      stream.stoodStillAt = env.now()
+      path.forget()
+      return stream.end(new Loss('silent', `${still}: a dead connection`))
+    }
+    const why = by === 'canary' ? 'what is sent apart comes at once' : still
+    void this.engine.upkeep().then((upkeep) => upkeep.shut(stream, 'buffered', by, why))
+    stream.end(new Loss('buffered', `the path holds streams back: ${why}`))
+  }
+
   #obey(): void {
     const { verdict, by, isProven, canaryGap, probeAt = Infinity } = this.#judge
     const { path } = this.engine
-    if (by) return this.stream.isHeld(by, isProven)
+    if (by) return this.#held(by, isProven)
     if (verdict === 'clear' && this.stream.isOpen && path.verdict('sse') !== 'clear') path.set('sse', 'clear')
     if (canaryGap && !this.#isSinging) void this.#sing(canaryGap)
     if (!this.#isAsking && this.#since() >= probeAt) void this.look(5000)
   }
 }
+
+/** A stream that stands still again within so long, in ms, is held back. */
+const STOOD_STILL = 60_000
 
 /** So many attempts that reach the server but do not open shut a rung. */
 const FAILURES = 2
@@ -108,6 +129,8 @@ const FAILURES = 2
 export class Upkeep {
   readonly Observer = Observer
   readonly catchUp = catchUp
+  /** Those that wait for the answer to a fresh token. */
+  readonly refreshed = new Set<Carrier>()
   readonly #failures: { [T in Transport]?: number } = {}
   #stopWatching: Off | undefined
   #stopRetesting: Off | undefined
@@ -119,6 +142,7 @@ export class Upkeep {
 
   opened(carrier: Carrier): void {
     delete this.#failures[carrier.name]
+    this.refreshed.delete(carrier)
     this.#stopWatching ??= watch(this.engine.env, this)
     this.#renewAhead()
   }
@@ -174,6 +198,26 @@ export class Upkeep {
     const { env, net, status, path, plan, recent, subs } = this.engine
     const topics = [...subs.values()].map(({ topic, carrier, place, seam }) => ({ topic, transport: carrier?.name ?? null, after: place, ...(seam && { seam }) }))
     return { at: new Date(env.now()).toISOString(), server: net.base, status, topics, path: Object.fromEntries((['sse', 'ws', 'poll'] as const).map((rung) => [rung, path.verdict(rung)])), plan, recent: recent.map(([at, what]) => `${new Date(at).toISOString()} ${what}`) }
+  }
+
+  /** What follows from a loss: again now, after a wait, or not by itself. */
+  async judge(carrier: Carrier, loss: Loss, lasted: number | undefined): Promise<'now' | 'wait' | 'stop'> {
+    const { engine, refreshed } = this
+    // Its topics are elsewhere now, if anything else works.
+    if (loss.code === 'buffered') return carrier.subs.size ? 'wait' : 'now'
+    if (loss.next === 'refresh_token') {
+      if (refreshed.has(carrier) || (!refreshed.size && !engine.net.forget())) return 'stop'
+      refreshed.add(carrier)
+      // Who is greeted and sent away again and again does not ask at once.
+      return lasted! < POLICY.stable ? 'wait' : 'now'
+    }
+    if (loss.next === 'give_up') {
+      if (!engine.plan) return 'stop'
+      await this.sift(carrier, loss)
+      return 'now'
+    }
+    if (lasted === undefined) await this.blame(carrier, loss)
+    return 'wait'
   }
 
   /** A rung does not work on this path. Its topics go on elsewhere, each from its place. */

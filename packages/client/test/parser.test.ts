@@ -14,11 +14,12 @@ interface Expected {
   id?: string
   topic?: string
   encoding?: string
+  item?: string
   retry_ms?: number
 }
 
 const { entries, signals, streams, round_trips } = vectors<{
-  entries: { name: string; topic: string; event: string; data: Data; id: string | null; frame: string }[]
+  entries: { name: string; topic: string; event: string; data: Data; id: string | null; item?: string; frame: string }[]
   signals: { name: string; kind: string; frame: string; at?: string | null; retry_ms?: number }[]
   streams: { name: string; chunks: Chunk[]; events: Expected[] }[]
   round_trips: { text: string; arrives?: string }[]
@@ -29,7 +30,8 @@ const MOST = 1 << 20
 /** What a parser makes of these pieces, as the stream reads them: decoded one by one. */
 function frames(pieces: Uint8Array[], most = MOST): Frame[] {
   const heard: Frame[] = []
-  const feed = parser((frame) => heard.push(frame), most)
+  // What a frame does not have, and what it has empty, is the same.
+  const feed = parser((frame) => heard.push(Object.fromEntries(Object.entries(frame).filter(([name, value]) => value || !/^(id|topic|item|encoding|retry)$/.test(name))) as unknown as Frame), most)
   const decoder = new TextDecoder()
   for (const piece of pieces) feed(decoder.decode(piece, { stream: true }))
   return heard
@@ -48,7 +50,7 @@ const framesOf = (text: string): Frame[] => frames([Buffer.from(text)])
 
 // What the client reads otherwise than a browser, on purpose: an empty `id` is no place, and `retry`
 // counts only where it stands in a frame with data, as the server writes it.
-const asWeRead = ({ event = 'message', data, id, topic, encoding, retry_ms }: Expected): Frame => ({ event, data, ...(id && { id }), ...(topic && { topic }), ...(encoding && { encoding }), ...(retry_ms !== undefined && { retry: retry_ms }) })
+const asWeRead = ({ event = 'message', data, id, topic, item, encoding, retry_ms }: Expected): Frame => ({ event, data, ...(id && { id }), ...(topic && { topic }), ...(item && { item }), ...(encoding && { encoding }), ...(retry_ms !== undefined && { retry: retry_ms }) })
 
 /** The streams of the vectors in which the server's own bytes can never come, and why. */
 const NOT_OURS = new Map([
@@ -65,12 +67,12 @@ for (const { name, chunks, events } of streams) {
   })
 }
 
-for (const { name, topic, event, data, id, frame } of entries) {
+for (const { name, topic, event, data, id, item, frame } of entries) {
   test(`sse-frames.json, entry: ${name}`, () => {
     for (const [how, pieces] of cuts(Buffer.from(frame))) {
       const [heard, ...more] = frames(pieces)
       assert.ok(heard && !more.length, how)
-      assert.deepEqual([heard.topic, heard.event, heard.id ?? null], [topic, event, id], how)
+      assert.deepEqual([heard.topic, heard.event, heard.id ?? null, heard.item], [topic, event, id, item], how)
       const kind = 'json' in data ? undefined : 'text' in data ? 'text' : 'base64'
       assert.equal(heard.encoding, kind, how)
       const { data: value } = entryOf({ ...heard, data: heard.encoding ? heard.data : JSON.parse(heard.data) })

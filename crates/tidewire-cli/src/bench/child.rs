@@ -56,7 +56,8 @@ pub(crate) fn raise_descriptors() -> u64 {
 /// When it cannot.
 pub(crate) fn become_server(arguments: &[String]) -> anyhow::Result<ExitCode> {
     end_with_parent()?;
-    let error = Command::new(std::env::current_exe()?).arg("dev").args(arguments).exec();
+    let error =
+        Command::new(std::env::current_exe()?).args(["dev", "--no-demo"]).args(arguments).exec();
     Err(error).context("the server does not start")
 }
 

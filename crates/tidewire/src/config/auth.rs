@@ -10,6 +10,7 @@ use tidewire_proto::Pattern;
 use url::Url;
 
 use super::{
+    authorize::{self, AuthorizeSettings},
     origin::is_loopback_url,
     problem::{Problem, Report},
     read::Placed,
@@ -43,6 +44,8 @@ pub struct AuthSettings {
     pub leeway: Duration,
     /// Keys of programs that publish.
     pub keys: Vec<ApiKey>,
+    /// The app that decides about access, if it is asked.
+    pub authorize: Option<AuthorizeSettings>,
 }
 
 impl Default for AuthSettings {
@@ -54,6 +57,7 @@ impl Default for AuthSettings {
             audience: AUDIENCE_DEFAULT.to_owned(),
             leeway: LEEWAY_DEFAULT,
             keys: Vec::new(),
+            authorize: None,
         }
     }
 }
@@ -113,6 +117,8 @@ pub struct ApiKey {
     pub key: Secret,
     /// What it may do.
     pub grant: Grant,
+    /// May it take access back?
+    pub manage: bool,
 }
 
 /// Settles `[auth]`.
@@ -120,6 +126,7 @@ pub(super) fn settle(auth: written::Auth, home: &Home<'_>, report: &mut Report) 
     only_one(&auth, report);
     let algorithm = algorithm(&auth, report);
     let verification = verification(&auth, algorithm, home, report);
+    let authorize = authorize::settle(&auth, home, report);
     let leeway = auth.leeway.map_or(LEEWAY_DEFAULT, |leeway| {
         if leeway.value > LEEWAY_MAX {
             let problem = leeway
@@ -140,7 +147,7 @@ pub(super) fn settle(auth: written::Auth, home: &Home<'_>, report: &mut Report) 
         },
     );
     let keys = keys(auth.keys, home, report);
-    AuthSettings { algorithm, verification, audience, leeway, keys }
+    AuthSettings { algorithm, verification, audience, leeway, keys, authorize }
 }
 
 fn only_one(auth: &written::Auth, report: &mut Report) {
@@ -227,7 +234,11 @@ fn verification(
     Some(Verification::Jwks(url))
 }
 
-fn secret_of_file(file: &Placed<String>, home: &Home<'_>, report: &mut Report) -> Option<Secret> {
+pub(super) fn secret_of_file(
+    file: &Placed<String>,
+    home: &Home<'_>,
+    report: &mut Report,
+) -> Option<Secret> {
     let content = home.content(file, report)?;
     Some(Secret::in_file(&content))
 }
@@ -251,16 +262,25 @@ fn check_secret<T>(secret: &Secret, written: &Placed<T>, report: &mut Report) {
 }
 
 fn jwks_url(written: &Placed<String>, report: &mut Report) -> Option<Url> {
+    let (what, why) =
+        ("keys are not fetched from", "who can change the answer on its way could sign tokens");
     let fix = "write the https address of your identity provider's key set";
+    private_url(written, (what, why, fix), report)
+}
+
+/// An address to which nobody listens on the way: `https`, or this machine.
+pub(super) fn private_url(
+    written: &Placed<String>,
+    (what, why, fix): (&str, &str, &str),
+    report: &mut Report,
+) -> Option<Url> {
     let Ok(url) = Url::parse(&written.value) else {
         report.problem(written.problem(format!("`{}` is not a URL", written.value)).fix(fix));
         return None;
     };
     let is_private = url.scheme() == "https" || (url.scheme() == "http" && is_loopback_url(&url));
     if !is_private || url.host().is_none() {
-        let problem = written
-            .problem(format!("keys are not fetched from `{}:`", url.scheme()))
-            .because("who can change the answer on its way could sign tokens");
+        let problem = written.problem(format!("{what} `{}:`", url.scheme())).because(why);
         report.problem(problem.fix(fix));
         return None;
     }
@@ -320,13 +340,15 @@ fn api_key(written: &written::Key, home: &Home<'_>, report: &mut Report) -> Opti
         subscribe: patterns(&written.subscribe, report),
         publish: patterns(&written.publish, report),
     };
-    if written.subscribe.is_empty() && written.publish.is_empty() {
+    let manage = written.manage.as_ref().is_some_and(|manage| manage.value);
+    if written.subscribe.is_empty() && written.publish.is_empty() && !manage {
         report.problem(missing("publish", "write publish = [\"**\"], or the topics it is for"));
     }
-    Some(ApiKey { name: written.name.as_ref()?.value.clone(), key: key?.value, grant })
+    let name = written.name.as_ref()?.value.clone();
+    Some(ApiKey { name, key: key?.value, grant, manage })
 }
 
-fn patterns(written: &[Placed<String>], report: &mut Report) -> Vec<Pattern> {
+pub(super) fn patterns(written: &[Placed<String>], report: &mut Report) -> Vec<Pattern> {
     let parsed = written.iter().filter_map(|one| {
         let pattern = Pattern::parse(&one.value);
         if let Err(error) = &pattern {

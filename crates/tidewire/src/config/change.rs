@@ -7,7 +7,7 @@ use tidewire_core::{Feature, Grant, History};
 use tidewire_proto::{Pattern, plan::Transport};
 
 use super::{
-    AuthSettings, Settings, Verification,
+    AuthSettings, AuthorizeSettings, Settings, Verification, WebhookSettings,
     feature::show_history,
     limits::show_limits,
     problem::{Place, Problem},
@@ -60,6 +60,7 @@ pub(crate) fn changes(before: &Settings, after: &Settings, has_auth: bool) -> Ve
     if has_auth {
         auth(&mut changes, &before.auth, &after.auth);
     }
+    webhooks(&mut changes, &before.webhooks, &after.webhooks);
     let names = before.features.iter().chain(after.features.iter()).map(|(name, _)| name);
     for name in names.collect::<BTreeSet<_>>() {
         let of = |settings: &Settings| {
@@ -131,12 +132,13 @@ fn auth(changes: &mut Vec<Change>, before: &AuthSettings, after: &AuthSettings) 
     add(changes, "auth.algorithm", algorithm(before), algorithm(after));
     add(changes, "auth.audience", before.audience.clone(), after.audience.clone());
     add(changes, "auth.leeway", show_duration(before.leeway), show_duration(after.leeway));
+    authorize(changes, before.authorize.as_ref(), after.authorize.as_ref());
     let names = before.keys.iter().chain(&after.keys).map(|key| key.name.as_str());
     for name in names.collect::<BTreeSet<_>>() {
         let of = |auth: &AuthSettings| auth.keys.iter().find(|key| key.name == name).cloned();
         let (was, is) = (of(before), of(after));
         let show = |key: Option<&super::ApiKey>| {
-            key.map_or_else(|| "none".to_owned(), |key| format!("a key to {}", rights(&key.grant)))
+            key.map_or_else(|| "none".to_owned(), |key| format!("a key to {}", key_rights(key)))
         };
         let (shown, mut now) = (show(was.as_ref()), show(is.as_ref()));
         if was != is && shown == now {
@@ -153,6 +155,62 @@ fn verification(auth: &AuthSettings) -> (&'static str, String) {
         Some(Verification::Secret(_)) => ("secret", "a shared secret".to_owned()),
         Some(Verification::PublicKey(_)) => ("public_key_file", "a public key".to_owned()),
         Some(Verification::Jwks(url)) => ("jwks_url", format!("the keys at {url}")),
+    }
+}
+
+fn key_rights(key: &super::ApiKey) -> String {
+    let manages = if key.manage { ", manage" } else { "" };
+    format!("{}{manages}", rights(&key.grant))
+}
+
+/// The app that decides: its secret is told apart, and never shown.
+fn authorize(
+    changes: &mut Vec<Change>,
+    before: Option<&AuthorizeSettings>,
+    after: Option<&AuthorizeSettings>,
+) {
+    let show = |app: Option<&AuthorizeSettings>| {
+        app.map_or_else(
+            || "none".to_owned(),
+            |app| {
+                format!("{} decides about {}", app.url, list(app.asks.words().map(str::to_owned)))
+            },
+        )
+    };
+    let timeout = |app: Option<&AuthorizeSettings>| {
+        app.map_or_else(|| "none".to_owned(), |app| show_duration(app.timeout))
+    };
+    add(changes, "auth.authorize_url", show(before), show(after));
+    if before.is_some() && after.is_some() {
+        add(changes, "auth.authorize_timeout", timeout(before), timeout(after));
+    }
+    if let (Some(was), Some(is)) = (before, after)
+        && was.secret != is.secret
+    {
+        add(changes, "auth.authorize_secret", "a secret".to_owned(), "another secret".to_owned());
+    }
+}
+
+fn webhooks(changes: &mut Vec<Change>, before: &[WebhookSettings], after: &[WebhookSettings]) {
+    let names = before.iter().chain(after).map(|one| one.name.as_str());
+    for name in names.collect::<BTreeSet<_>>() {
+        let of = |all: &[WebhookSettings]| all.iter().find(|one| one.name == name).cloned();
+        let (was, is) = (of(before), of(after));
+        let show = |one: Option<&WebhookSettings>| {
+            one.map_or_else(
+                || "none".to_owned(),
+                |one| {
+                    let events = list(one.events.iter().map(|event| event.as_str().to_owned()));
+                    let topics = list(one.topics.iter().map(|topic| topic.as_str().to_owned()));
+                    format!("{events} of {topics} to {}", one.url)
+                },
+            )
+        };
+        let (shown, mut now) = (show(was.as_ref()), show(is.as_ref()));
+        if was != is && shown == now {
+            now = format!("another: {now}");
+        }
+        add(changes, format!("webhook.{name}"), shown, now);
     }
 }
 

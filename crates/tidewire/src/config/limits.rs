@@ -96,6 +96,7 @@ limit_keys! {
     bytes recent_bytes_max;
     bytes head_bytes_max;
     bytes token_bytes_max;
+    bytes webhook_bytes_max;
     bytes presence_state_bytes_max;
     count documents_open_max;
     count awareness_states_max;
@@ -113,6 +114,11 @@ limit_keys! {
     count presence_total_max;
     count header_fields_max;
     count fragments_max;
+    count authorize_requests_max;
+    count authorize_waiting_max;
+    count authorize_answers_max;
+    count revocations_max;
+    count webhook_entries_max;
     wait wait_max;
     wait idempotency_window;
     wait head_timeout;

@@ -12,7 +12,8 @@ use super::{
 pub fn refusals_to_serve(settings: &Settings) -> Vec<Problem> {
     let place = Place::of_file(settings.file.as_ref());
     let mut refusals = Vec::new();
-    if settings.auth.verification.is_none() {
+    let is_app_asked = settings.auth.authorize.as_ref().is_some_and(|app| app.asks.connect);
+    if settings.auth.verification.is_none() && !is_app_asked {
         let refusal =
             Problem::new(place.clone(), "auth.secret", "there is no way to check a token")
                 .because(
@@ -20,7 +21,7 @@ pub fn refusals_to_serve(settings: &Settings) -> Vec<Problem> {
                 )
                 .fix(
                     "write secret_file = \"secret\" in [auth] and put 32 random bytes or more into \
-                 that file (or set TIDEWIRE_AUTH__SECRET); or name a public_key_file or a jwks_url",
+                 that file (or set TIDEWIRE_AUTH__SECRET); or name a public_key_file or a jwks_url; or let your app decide with an authorize_url",
                 );
         refusals.push(refusal);
     }

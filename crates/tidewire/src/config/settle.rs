@@ -14,6 +14,7 @@ use super::{
     origin::OriginError,
     problem::{Place, Problem, Report},
     read::Placed,
+    webhook,
     written::{self, Config},
 };
 
@@ -54,10 +55,11 @@ impl<'a> Home<'a> {
 /// Settles the whole config. Nothing only when a problem was reported.
 pub(super) fn settle(config: Config, file: Option<&Path>, report: &mut Report) -> Option<Settings> {
     let home = Home::of(file);
-    let Config { server, auth, limits, features } = config;
+    let Config { server, auth, limits, features, webhooks } = config;
     let limits = limits.settle(&home.whole, report);
     let auth = auth::settle(auth, &home, report);
     let features = features_of(features, &home, report);
+    let webhooks = webhook::settle(webhooks, &features, &home, report);
     let prefix = prefix(server.prefix.as_ref(), report);
     let listen = listen(server.listen.as_ref(), report);
     let tls = server.tls.and_then(|tls| settle_tls(&tls, &home, report));
@@ -80,6 +82,7 @@ pub(super) fn settle(config: Config, file: Option<&Path>, report: &mut Report) -
         auth,
         limits,
         features,
+        webhooks,
     })
 }
 

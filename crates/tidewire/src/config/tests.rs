@@ -397,3 +397,72 @@ const DAMAGED: &str = "[server]\nlisten = \"127.0.0.1:1\"\norigins = [\"https://
     [auth]\nalgorithm = \"HS256\"\n[[auth.key]]\nname = \"b\"\npublish = [\"chat/*\"]\n\
     key = \"0123456789abcdef0123456789abcdef\"\n[limits]\nbeat_interval = \"20s\"\n\
     page_bytes_max = \"1MiB\"\n[feature.chat]\nproxies = true\nhistory = \"7d\"\n";
+
+#[test]
+fn an_app_that_decides_and_a_webhook_mean_what_they_say() {
+    let hook = format!(
+        "[[webhook]]\nname = \"search\"\nurl = \"https://a.example/hook\"\nsecret = \"{SECRET}\"\n\
+         events = [\"published\", \"vacated\"]\ntopics = [\"chat/**\", \"dots/*\"]\n"
+    );
+    let text = format!(
+        "[auth]\nauthorize_url = \"http://localhost:8080/who\"\n\
+         authorize = [\"connect\", \"publish\"]\nauthorize_secret = \"{SECRET}\"\n\
+         [[auth.key]]\nname = \"ops\"\nkey = \"abcdefghijklmnopqrstuvwxyz012345\"\nmanage = true\n\
+         [feature.chat]\n[feature.dots]\nhistory = \"none\"\n{hook}"
+    );
+    let loaded = parse(&text, Path::new("t.toml"), &Environment::none()).unwrap();
+    let Settings { auth, webhooks, .. } = &loaded.settings;
+    let app = auth.authorize.as_ref().unwrap();
+    assert_eq!(app.asks.words().collect::<Vec<_>>(), ["connect", "publish"]);
+    assert_eq!((app.timeout.as_secs(), app.secret.reveal()), (2, SECRET));
+    assert!(auth.keys[0].manage && auth.keys[0].grant.is_empty());
+    let [webhook] = &webhooks[..] else { panic!("{webhooks:?}") };
+    assert_eq!((webhook.name.as_str(), webhook.timeout.as_secs()), ("search", 10));
+    assert_eq!(webhook.events, [Happening::Published, Happening::Vacated]);
+    assert!(webhook.hears(Happening::Vacated) && !webhook.hears(Happening::Occupied));
+    // What is not kept is not in the log that a webhook walks.
+    let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
+    assert!(warning.to_string().contains("nothing of `dots` is told"), "{warning}");
+    let refusals = crate::config::refusals_to_serve(&loaded.settings);
+    assert!(refusals.iter().all(|refusal| refusal.key != "auth.secret"), "{refusals:?}");
+    let twice = format!("{text}{hook}");
+    let error = parse(&twice, Path::new("t.toml"), &Environment::none()).unwrap_err();
+    assert!(error.to_string().contains("two webhooks have this name"), "{error}");
+}
+
+#[test]
+fn whatever_an_app_or_a_webhook_lacks_is_said_at_once() {
+    for (text, part) in [
+        (
+            "[auth]\nauthorize_timeout = \"1s\"",
+            "there is nobody to ask: `authorize_url` is missing",
+        ),
+        ("[auth]\nauthorize_url = \"https://a.example/\"", "auth.authorize: it is missing"),
+        ("[auth]\nauthorize_url = \"https://a.example/\"", "auth.authorize_secret: it is missing"),
+        ("[auth]\nauthorize_url = \"http://a.example/\"", "the app is not asked at `http:`"),
+        (
+            "[auth]\nauthorize_url = \"https://a.example/\"\nauthorize = [\"read\"]",
+            "`read` is nothing that an app is asked",
+        ),
+        (
+            "[auth]\nauthorize_url = \"https://a.example/\"\nauthorize_timeout = \"1m\"",
+            "an answer has from 1ms to 30s",
+        ),
+        (
+            "[auth]\nauthorize_url = \"https://a.example/\"\nauthorize_secret = \"short\"",
+            "the secret has 5 bytes",
+        ),
+        ("[[webhook]]\nurl = \"https://a.example/\"", "webhook[0].name: it is missing"),
+        ("[[webhook]]\nname = \"a/b\"", "`a/b` is not a name for a webhook"),
+        ("[[webhook]]\nname = \"a\"", "webhook[0].url: it is missing"),
+        ("[[webhook]]\nname = \"a\"", "webhook[0].secret: it is missing"),
+        ("[[webhook]]\nname = \"a\"", "webhook[0].topics: it is missing"),
+        ("[[webhook]]\nevents = [\"left\"]", "`left` is nothing that happens here"),
+        ("[[webhook]]\nurl = \"http://a.example/\"", "nothing is told to `http:`"),
+        ("[[webhook]]\ntimeout = \"1h\"", "an answer has from 1ms to 2m"),
+        ("[[webhook]]\ntopics = [\"a*\"]", "is not a pattern of topics"),
+    ] {
+        let found = problems(text);
+        assert!(found.iter().any(|problem| problem.contains(part)), "{text}\n{found:#?}");
+    }
+}

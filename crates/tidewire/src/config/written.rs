@@ -20,6 +20,7 @@ pub(super) struct Config {
     pub(super) auth: Auth,
     pub(super) limits: WrittenLimits,
     pub(super) features: Vec<Feature>,
+    pub(super) webhooks: Vec<Webhook>,
 }
 
 /// `[server]`.
@@ -49,6 +50,11 @@ pub(super) struct Auth {
     pub(super) jwks_url: Option<Placed<String>>,
     pub(super) audience: Option<Placed<String>>,
     pub(super) leeway: Option<Placed<Duration>>,
+    pub(super) authorize_url: Option<Placed<String>>,
+    pub(super) authorize: Option<Vec<Placed<String>>>,
+    pub(super) authorize_secret: Option<Placed<Secret>>,
+    pub(super) authorize_secret_file: Option<Placed<String>>,
+    pub(super) authorize_timeout: Option<Placed<Duration>>,
     pub(super) keys: Vec<Key>,
 }
 
@@ -61,6 +67,20 @@ pub(super) struct Key {
     pub(super) key_file: Option<Placed<String>>,
     pub(super) publish: Vec<Placed<String>>,
     pub(super) subscribe: Vec<Placed<String>>,
+    pub(super) manage: Option<Placed<bool>>,
+}
+
+/// `[[webhook]]`.
+pub(super) struct Webhook {
+    pub(super) path: String,
+    pub(super) place: Place,
+    pub(super) name: Option<Placed<String>>,
+    pub(super) url: Option<Placed<String>>,
+    pub(super) secret: Option<Placed<Secret>>,
+    pub(super) secret_file: Option<Placed<String>>,
+    pub(super) events: Option<Vec<Placed<String>>>,
+    pub(super) topics: Option<Vec<Placed<String>>>,
+    pub(super) timeout: Option<Placed<Duration>>,
 }
 
 /// `[feature.NAME]`.
@@ -94,6 +114,7 @@ impl Config {
         if let Some(mut section) = root.section("feature") {
             section.each_section(|name, section| config.features.push(feature(name, section)));
         }
+        root.each_of("webhook", |section| config.webhooks.push(webhook(section)));
         root.finish();
         config
     }
@@ -127,6 +148,11 @@ fn auth(mut section: Section<'_>) -> Auth {
         jwks_url: section.text("jwks_url"),
         audience: section.text("audience"),
         leeway: section.duration("leeway"),
+        authorize_url: section.text("authorize_url"),
+        authorize: section.texts("authorize"),
+        authorize_secret: section.text("authorize_secret").map(hidden),
+        authorize_secret_file: section.text("authorize_secret_file"),
+        authorize_timeout: section.duration("authorize_timeout"),
         keys: Vec::new(),
     };
     section.each_of("key", |section| auth.keys.push(key(section)));
@@ -143,9 +169,26 @@ fn key(mut section: Section<'_>) -> Key {
         key_file: section.text("key_file"),
         publish: section.texts("publish").unwrap_or_default(),
         subscribe: section.texts("subscribe").unwrap_or_default(),
+        manage: section.flag("manage"),
     };
     section.finish();
     key
+}
+
+fn webhook(mut section: Section<'_>) -> Webhook {
+    let webhook = Webhook {
+        path: section.path().to_owned(),
+        place: section.place().clone(),
+        name: section.text("name"),
+        url: section.text("url"),
+        secret: section.text("secret").map(hidden),
+        secret_file: section.text("secret_file"),
+        events: section.texts("events"),
+        topics: section.texts("topics"),
+        timeout: section.duration("timeout"),
+    };
+    section.finish();
+    webhook
 }
 
 fn hidden(text: Placed<String>) -> Placed<Secret> {

@@ -17,6 +17,9 @@ pub(crate) const SILENT_BEATS_MAX: u8 = 3;
 /// Room for a command's words around its data, on top of the largest message.
 const COMMAND_BYTES: usize = 2 * 1024;
 
+/// The `ref` of a command that has none.
+const NAMELESS: &str = "null";
+
 /// What a peer's event asks for.
 pub(crate) enum Heard {
     /// Nothing.
@@ -81,13 +84,14 @@ pub(crate) fn hear(event: Event) -> Heard {
     }
 }
 
-/// Publishes, and gives the answer.
+/// Publishes, and gives the answer: none to who gave the command no name and need hear only of errors.
 pub(crate) async fn publish(
     publisher: Publisher,
     reference: String,
     message: Box<Message>,
 ) -> String {
     match publisher.publish(*message).await {
+        Ok(_) if reference == NAMELESS => String::new(),
         Ok(published) => {
             let mut body = String::new();
             json::push_published(&mut body, published.id, published.stored, published.duplicate);

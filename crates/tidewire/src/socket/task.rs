@@ -23,7 +23,7 @@ use super::{
     talk::{self, Heard, PUBLISHES_MAX, SILENT_BEATS_MAX},
 };
 use crate::{
-    app::{App, StreamGuard, access_ended, expired, left, reloaded, restarting},
+    app::{App, StreamGuard, access_ended, left, reloaded, restarting},
     handover::Io,
     manifest::Plan,
     wire::{self, Wire},
@@ -32,6 +32,7 @@ use crate::{
 pub(super) struct Socket {
     app: App,
     session: Session,
+    name: String,
     line: Line,
     leaving: watch::Receiver<bool>,
     plan: watch::Receiver<Arc<Plan>>,
@@ -75,7 +76,7 @@ enum Happened {
 impl Socket {
     pub(super) fn new(
         app: App,
-        session: Session,
+        (session, name): (Session, String),
         io: Box<dyn Io>,
         input: BytesMut,
         guard: StreamGuard,
@@ -92,6 +93,7 @@ impl Socket {
             _guard: guard,
             app,
             session,
+            name,
         })
     }
 
@@ -121,7 +123,9 @@ impl Socket {
         let mut is_heard = matches!(end, End::Closed(_) | End::Bye(..));
         let finished = async {
             while let Some(answer) = self.answers.next().await {
-                is_heard = is_heard && self.line.send(wire::text(&answer)).await.is_ok();
+                let is_said = !answer.is_empty() && is_heard;
+                is_heard =
+                    is_heard && (!is_said || self.line.send(wire::text(&answer)).await.is_ok());
             }
         };
         if timeout(limit, finished).await.is_err() {
@@ -131,7 +135,7 @@ impl Socket {
 
     async fn converse(&mut self, head: Bytes) -> Result<std::convert::Infallible, End> {
         self.line.send(head).await?;
-        let (hello, told) = hello(&self.app);
+        let (hello, told) = hello(&self.app, &self.name);
         self.told = told;
         // There may have been a reload since this was made.
         self.plan.mark_changed();
@@ -144,6 +148,7 @@ impl Socket {
                         self.hear(event).await?;
                     }
                 }
+                Happened::Answered(answer) if answer.is_empty() => {}
                 Happened::Answered(answer) => self.line.send(wire::text(&answer)).await?,
                 Happened::News(news) => self.tell(news).await?,
                 Happened::Reloaded => self.tell_plan().await?,
@@ -158,7 +163,7 @@ impl Socket {
         let may_read = answers.len() < PUBLISHES_MAX;
         tokio::select! {
             () = left(leaving) => Err(End::Bye(restarting(), app.restart_slot())),
-            () = access_ended(app, &peer) => Err(End::Bye(expired(), app.retry())),
+            () = access_ended(app, &peer) => Err(End::Bye(app.why_ended(&peer), app.retry())),
             () = reloaded(plan) => Ok(Happened::Reloaded),
             heard = line.hear(), if may_read => Ok(Happened::Heard(heard)),
             Some(answer) = answers.next() => Ok(Happened::Answered(answer)),

@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{EARLY_BEATS_MS, Open};
 use crate::{
-    app::{App, StreamGuard, access_ended, expired, left, reloaded, restarting},
+    app::{App, StreamGuard, access_ended, left, reloaded, restarting},
     manifest::Plan,
     path::{Entered, Trace},
     wire::Wire,
@@ -134,7 +134,7 @@ impl EventStream {
         tokio::select! {
             biased;
             () = left(leaving) => Happened::End(restarting(), app.restart_slot()),
-            () = access_ended(app, &peer) => Happened::End(expired(), app.retry()),
+            () = access_ended(app, &peer) => Happened::End(app.why_ended(&peer), app.retry()),
             () = reloaded(plan) => Happened::Reloaded,
             news = session.next() => match news {
                 Ok(news) => Happened::News(news),

@@ -14,10 +14,7 @@ use super::{
     shard::{Shard, key},
     talk::End,
 };
-use crate::{
-    app::{App, expired},
-    manifest::Plan,
-};
+use crate::{app::App, manifest::Plan};
 
 /// Sockets that are told in one round.
 pub(super) const SLICE: usize = 64;
@@ -71,8 +68,9 @@ impl Shard {
         let app = self.app.clone();
         let Some(conn) = self.conn(key).filter(|conn| conn.phase == Phase::Open) else { return };
         let peer = conn.session.as_ref().map(|session| session.peer());
-        if peer.is_some_and(|peer| app.access_left(peer) == Some(Duration::ZERO)) {
-            return self.end(key, End::Bye(expired(), app.retry()));
+        let ended = peer.filter(|peer| app.access_left(peer) == Some(Duration::ZERO));
+        if let Some(why) = ended.map(|peer| app.why_ended(peer)) {
+            return self.end(key, End::Bye(why, app.retry()));
         }
         self.tell_plan(key);
     }

@@ -202,7 +202,9 @@ impl Shard {
         *place = Some(answer);
         let mut words = BytesMut::new();
         while let Some(Some(answer)) = talk.publishes.front() {
-            frame::encode_text(&mut words, answer);
+            if !answer.is_empty() {
+                frame::encode_text(&mut words, answer);
+            }
             talk.publishes.pop_front();
             talk.first = talk.first.wrapping_add(1);
         }

@@ -10,7 +10,6 @@ use super::{
     talk::End,
     wheel::{TICK_MS, Tick},
 };
-use crate::app::expired;
 
 /// A wall clock may be moved: whether access has ended is looked at so often.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -67,7 +66,8 @@ impl Shard {
             return;
         };
         if app.access_left(session.peer()) == Some(Duration::ZERO) {
-            return self.end(key, End::Bye(expired(), app.retry()));
+            let why = app.why_ended(session.peer());
+            return self.end(key, End::Bye(why, app.retry()));
         }
         if conn.next_beat(interval) <= now {
             // A topic of which nothing is heard has moved on too.

@@ -6,8 +6,10 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use tidewire_core::{Grant, Peer, Refusal};
+use tidewire_core::{Grant, Peer, Proof, Refusal};
 use tidewire_proto::Pattern;
+
+use crate::config::Asked;
 
 /// Claims as they came. Claims that are not ours are not read.
 #[derive(Debug, Deserialize)]
@@ -15,6 +17,8 @@ pub(super) struct Received {
     sub: Option<String>,
     exp: Option<serde_json::Number>,
     nbf: Option<serde_json::Number>,
+    iat: Option<serde_json::Number>,
+    jti: Option<String>,
     aud: Option<Audience>,
     tidewire: Option<Granted>,
 }
@@ -28,21 +32,21 @@ enum Audience {
 }
 
 /// The claim `tidewire`. A misspelt word in it would silently grant nothing, so it is refused.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Granted {
-    #[serde(default)]
-    subscribe: Vec<String>,
-    #[serde(default)]
-    publish: Vec<String>,
+    subscribe: Option<Vec<String>>,
+    publish: Option<Vec<String>>,
 }
 
 impl Received {
-    /// Judges the claims at a moment.
+    /// Judges the claims at a moment. What an app is asked anyway, and the token says nothing about,
+    /// is left to the app.
     pub(super) fn peer(
         self,
         audience: &str,
         leeway: Duration,
+        asked: Asked,
         now_ms: u64,
     ) -> Result<Peer, Refusal> {
         let leeway_ms = u64::try_from(leeway.as_millis()).unwrap_or(u64::MAX);
@@ -68,14 +72,23 @@ impl Received {
             let why = format!("the token is not for this server: its `aud` must be `{audience}`");
             return Err(Refusal::unauthenticated(why));
         }
-        let grant = self.tidewire.map(Granted::grant).transpose()?.unwrap_or_default();
-        Ok(Peer { subject: self.sub, expires_at_ms: Some(expires_at_ms), grant })
+        let grant = self.tidewire.unwrap_or_default().grant(asked)?;
+        let issued_at_ms = self.iat.map(|iat| date_ms(&iat, "iat")).transpose()?;
+        Ok(Peer {
+            subject: self.sub,
+            expires_at_ms: Some(expires_at_ms),
+            grant,
+            proof: Proof::Token { id: self.jti, issued_at_ms },
+            connection: None,
+        })
     }
 }
 
 impl Granted {
-    fn grant(self) -> Result<Grant, Refusal> {
-        let patterns = |texts: Vec<String>, claim: &str| {
+    fn grant(self, asked: Asked) -> Result<Grant, Refusal> {
+        let patterns = |texts: Option<Vec<String>>, claim: &str, is_asked: bool| {
+            let unsaid = || if is_asked { vec!["**".to_owned()] } else { Vec::new() };
+            let texts = texts.unwrap_or_else(unsaid);
             let parsed = texts.into_iter().map(|text| {
                 Pattern::parse(&text).map_err(|error| {
                     let why = format!(
@@ -87,8 +100,8 @@ impl Granted {
             parsed.collect::<Result<Vec<_>, _>>()
         };
         Ok(Grant {
-            subscribe: patterns(self.subscribe, "subscribe")?,
-            publish: patterns(self.publish, "publish")?,
+            subscribe: patterns(self.subscribe, "subscribe", asked.subscribe)?,
+            publish: patterns(self.publish, "publish", asked.publish)?,
         })
     }
 }
@@ -115,7 +128,7 @@ mod tests {
 
     fn judge(claims: &str) -> Result<Peer, Refusal> {
         let received: Received = serde_json::from_str(claims).unwrap();
-        received.peer("tidewire", Duration::from_secs(30), NOW)
+        received.peer("tidewire", Duration::from_secs(30), Asked::default(), NOW)
     }
 
     fn why(claims: &str) -> String {

@@ -16,12 +16,12 @@ use jsonwebtoken::{
     DecodingKey,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
 };
-use reqwest::{Client, StatusCode, redirect};
+use reqwest::{Client, StatusCode};
 use tidewire_core::Refusal;
 use tokio::{sync::watch, time::Instant};
 use url::Url;
 
-use crate::config::{Algorithm, origin::is_loopback_url};
+use crate::{config::Algorithm, outbound};
 
 /// Most bytes of a key set that are read.
 const SET_BYTES_MAX: usize = 64 * 1024;
@@ -89,18 +89,12 @@ enum FetchError {
 impl Jwks {
     /// A set at this address. Fetches nothing yet.
     pub(super) fn new(url: Url, algorithm: Algorithm, pace: Pace) -> Result<Self, reqwest::Error> {
-        let mut client = Client::builder()
-            .redirect(redirect::Policy::none())
-            .timeout(pace.timeout)
-            .user_agent(concat!("tidewire/", env!("CARGO_PKG_VERSION")));
-        if is_loopback_url(&url) {
-            client = client.no_proxy();
-        }
+        let client = outbound::client(&url, pace.timeout)?;
         Ok(Self {
             url,
             algorithm,
             pace,
-            client: client.build()?,
+            client,
             current: ArcSwapOption::empty(),
             fetching: Mutex::default(),
         })

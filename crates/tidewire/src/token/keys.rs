@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use subtle::{Choice, ConstantTimeEq};
-use tidewire_core::Peer;
+use tidewire_core::{Peer, Proof};
 
 use crate::config::ApiKey;
 
@@ -17,6 +17,7 @@ pub(crate) struct ApiKeys(Vec<Program>);
 struct Program {
     hash: blake3::Hash,
     peer: Arc<Peer>,
+    manages: bool,
 }
 
 impl ApiKeys {
@@ -28,10 +29,13 @@ impl ApiKeys {
                 subject: Some(format!("key:{}", key.name)),
                 expires_at_ms: None,
                 grant: key.grant.clone(),
+                proof: Proof::Key,
+                connection: None,
             };
             let mut known = before.iter().flat_map(|before| &before.0);
             let known = known.find(|known| known.hash == hash && *known.peer == peer);
             Program {
+                manages: key.manage,
                 hash,
                 peer: known.map_or_else(|| Arc::new(peer), |known| Arc::clone(&known.peer)),
             }
@@ -47,12 +51,21 @@ impl ApiKeys {
 
     /// The program whose key this is.
     pub(crate) fn program(&self, bearer: &str) -> Option<Arc<Peer>> {
+        self.find(bearer).map(|program| Arc::clone(&program.peer))
+    }
+
+    /// May whoever shows this take access back? Nothing if it is no key.
+    pub(crate) fn manages(&self, bearer: &str) -> Option<bool> {
+        self.find(bearer).map(|program| program.manages)
+    }
+
+    fn find(&self, bearer: &str) -> Option<&Program> {
         let hash = blake3::hash(bearer.as_bytes());
         let mut found = None;
         for program in &self.0 {
             let same: Choice = program.hash.as_bytes().ct_eq(hash.as_bytes());
             if bool::from(same) {
-                found = Some(Arc::clone(&program.peer));
+                found = Some(program);
             }
         }
         found

@@ -22,6 +22,11 @@ pub struct Claims {
     pub expires_at_ms: u64,
     /// What its bearer may do.
     pub grant: Grant,
+    /// When it was issued (`iat`), in milliseconds since 1970: without it, it counts as older than
+    /// any revocation of its subject.
+    pub issued_at_ms: Option<u64>,
+    /// What the token is called (`jti`): by this it can be taken back alone.
+    pub id: Option<String>,
 }
 
 impl Claims {
@@ -32,7 +37,23 @@ impl Claims {
             audience: AUDIENCE_DEFAULT.to_owned(),
             expires_at_ms,
             grant: Grant::default(),
+            issued_at_ms: None,
+            id: None,
         }
+    }
+
+    /// The same claims, issued at this moment.
+    #[must_use]
+    pub fn issued_at_ms(mut self, now_ms: u64) -> Self {
+        self.issued_at_ms = Some(now_ms);
+        self
+    }
+
+    /// The same claims, called so.
+    #[must_use]
+    pub fn named(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
     }
 
     /// The same claims with this grant.
@@ -54,8 +75,15 @@ impl Claims {
                 "publish": texts(&self.grant.publish),
             },
         });
-        if let (Some(subject), Some(claims)) = (&self.subject, claims.as_object_mut()) {
-            claims.insert("sub".to_owned(), json!(subject));
+        let optional = [
+            ("sub", self.subject.as_ref().map(|subject| json!(subject))),
+            ("iat", self.issued_at_ms.map(|at_ms| json!(at_ms / 1_000))),
+            ("jti", self.id.as_ref().map(|id| json!(id))),
+        ];
+        for (name, value) in optional {
+            if let (Some(value), Some(claims)) = (value, claims.as_object_mut()) {
+                claims.insert(name.to_owned(), value);
+            }
         }
         claims
     }

@@ -26,7 +26,12 @@ fn grant(subscribe: &[&str], publish: &[&str]) -> Grant {
 }
 
 fn settings(algorithm: Algorithm, verification: Option<Verification>) -> AuthSettings {
-    let key = ApiKey { name: "backend".into(), key: Secret::new(KEY), grant: grant(&[], &["**"]) };
+    let key = ApiKey {
+        name: "backend".into(),
+        key: Secret::new(KEY),
+        grant: grant(&[], &["**"]),
+        manage: false,
+    };
     AuthSettings { algorithm, verification, keys: vec![key], ..AuthSettings::default() }
 }
 

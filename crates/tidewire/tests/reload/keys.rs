@@ -87,6 +87,7 @@ async fn the_plan_says_what_the_settings_say() {
             "feature.chat.binary: false → true",
             "feature.chat.history: 7d → forever",
             "feature.chat.history_bytes: no bound → 1GiB",
+            "feature.chat.presence: true → false",
             "feature.notifications: sse, history 7d → not declared",
         ]
     );
@@ -380,6 +381,7 @@ async fn what_an_api_key_opened_ends_with_the_key() {
         name: "reader".to_owned(),
         key: Secret::new(READER_KEY),
         grant: grant(subscribe, &[]),
+        manage: false,
     };
     server.reload(|settings| settings.auth.keys.push(with(&["chat/**"]))).unwrap();
     let mut again = stream(&server, READER_KEY).await;

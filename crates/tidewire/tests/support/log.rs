@@ -44,7 +44,10 @@ impl HeldLog {
             &SeededRandom::new(7),
         );
         let (held, begun) = (watch::Sender::new(false), watch::Sender::new(0));
-        (Arc::new(Self { inner, held, is_full: false.into(), begun, reads: Mutex::default() }), features)
+        (
+            Arc::new(Self { inner, held, is_full: false.into(), begun, reads: Mutex::default() }),
+            features,
+        )
     }
 
     /// From now on appends wait, or go on.

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tidewire::{Hub, Reloaded, Settings, Tidewire, config::ConfigError};
 use tokio::{sync::oneshot, task::JoinHandle};
 
+pub(crate) mod app;
 pub(crate) mod embedded;
 pub(crate) mod log;
 pub(crate) mod raw;
@@ -125,12 +126,24 @@ impl Server {
     }
 
     /// Goes down politely and comes back on another port, over the same folder.
-    pub(crate) async fn restart(mut self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
+        self.restart_with(|builder| builder).await
+    }
+
+    /// The same, on this clock.
+    pub(crate) async fn restart_on(self, clock: Arc<dyn tidewire::clock::Clock>) -> Self {
+        self.restart_with(|builder| builder.clock(clock)).await
+    }
+
+    async fn restart_with(
+        mut self,
+        build: impl FnOnce(tidewire::Builder) -> tidewire::Builder,
+    ) -> Self {
         self.stop().await;
         let (settings, dev, folder) = (self.settings.clone(), self.dev, Arc::clone(&self.folder));
         // The last handles on the log go before it is opened again.
         drop(self);
-        Self::serve(Self::builder(&settings, dev), settings, dev, folder).await
+        Self::serve(build(Self::builder(&settings, dev)), settings, dev, folder).await
     }
 
     /// The folder of the log.

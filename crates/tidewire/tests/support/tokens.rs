@@ -56,6 +56,7 @@ pub(crate) fn lock(settings: &mut Settings) {
         name: name.to_owned(),
         key: Secret::new(key),
         grant,
+        manage: false,
     };
     settings.auth.keys = vec![
         key("worker", API_KEY, grant(&[], &["**"])),
