@@ -321,6 +321,39 @@ async fn a_base_stands_for_what_came_before() {
     assert_eq!(Editor::open(&documents, 3).await.text(), format!("{}end", "x".repeat(10)));
 }
 
+/// 1 MB in 10,000 updates. `--nocapture` shows how long opening takes before and after the base.
+#[tokio::test]
+async fn a_long_document_opens_without_a_base_and_with_one() {
+    let hub = hub(Limits::default());
+    let documents = Documents::new(hub.clone());
+    let doc = Doc::with_client_id(1);
+    let line = "x".repeat(100);
+    for _ in 0..100 {
+        let update = |_| {
+            let mut transaction = doc.transact_mut();
+            let shared = transaction.get_or_insert_text("text");
+            shared.push(&mut transaction, &line);
+            Message {
+                topic: topic(),
+                event: EventType::parse("update").unwrap(),
+                data: Data::binary(transaction.encode_update_v1()),
+                key: None,
+                item: None,
+            }
+        };
+        hub.publish_own((0..100).map(update).collect()).await.unwrap();
+    }
+    assert!(hub.newest_base(&topic()).await.unwrap().is_none());
+    for when in ["without a base", "with a base"] {
+        let from = tokio::time::Instant::now();
+        let late = Editor::open(&documents, 2).await;
+        eprintln!("open {when} in {:?}", from.elapsed());
+        assert_eq!(late.text().len(), 1_000_000);
+        drop(late);
+        base_of(&hub).await;
+    }
+}
+
 #[tokio::test]
 async fn who_may_only_read_changes_nothing_and_is_told_once() {
     let hub = hub(Limits::default());
