@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use tidewire_proto::{
-    After, Code, Continuity, Cursor, Message, Stored, Topic, WireError, topic::PRESENCE,
+    After, Code, Continuity, Cursor, Entry, Message, Sequence, Stored, Topic, WireError,
+    topic::PRESENCE,
 };
 use tokio::task::JoinHandle;
 
@@ -101,6 +102,12 @@ pub enum PublishError {
          features that keep nothing: send two batches"
     )]
     Mixed,
+    /// A topic is a document, which takes nothing but updates of it.
+    #[error(
+        "`{0}` is a document: its updates go through the socket of documents, which looks at them \
+         (`/v1/docs/{0}`)"
+    )]
+    Document(Topic),
     /// The log refused.
     #[error(transparent)]
     Append(#[from] AppendError),
@@ -182,6 +189,21 @@ impl Hub {
             return Ok(Vec::new());
         }
         self.check_sizes(&batch)?;
+        let features = self.inner.features.load();
+        let is_document = |message: &&Message| features.keep(&message.topic) == Keep::Document;
+        if let Some(message) = batch.iter().find(is_document) {
+            return Err(PublishError::Document(message.topic.clone()));
+        }
+        drop(features);
+        self.publish_own(batch).await
+    }
+
+    /// Publishes in the name of a library over topics: also where nobody else may, and in whatever size
+    /// the library allows. Nothing is asked but of the log.
+    ///
+    /// # Errors
+    /// As [`publish_batch`](Self::publish_batch), but for sizes and documents.
+    pub async fn publish_own(&self, batch: Vec<Message>) -> Result<Vec<Published>, PublishError> {
         let lane = self.lane(self.are_kept(&batch)?);
         let receipts = lane.log.append(batch).await?;
         let lineage = lane.log.bounds().lineage;
@@ -270,6 +292,18 @@ impl Hub {
         lane.join(&mut entries);
         let cursor = lane.log.bounds().lineage.cursor_at(newest);
         Ok(HistoryPage { continuity: Continuity::New, entries, cursor, more: false, earlier })
+    }
+
+    /// The newest base of a topic: the entry that stands for all of it up to a place. Nobody outside is
+    /// given it.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn newest_base(&self, topic: &Topic) -> Result<Option<Arc<Entry>>, ReadError> {
+        let Some(base) = topic.base() else { return Ok(None) };
+        let one = PageLimit { entries: 1, bytes: 0 };
+        let page = self.inner.kept.log.read_back(&Filter::from(base), None, one).await?;
+        Ok(page.entries.into_iter().next())
     }
 
     /// Where a reader begins who names no place: with what comes now, or, where only the newest values
@@ -376,11 +410,17 @@ impl Hub {
         lineage.cursor_at(newest)
     }
 
+    /// A place of the log that keeps, as a cursor.
+    #[must_use]
+    pub fn cursor_at(&self, sequence: Sequence) -> Cursor {
+        self.inner.kept.log.bounds().lineage.cursor_at(sequence)
+    }
+
     pub(crate) fn lane(&self, is_kept: bool) -> &Arc<Lane> {
         if is_kept { &self.inner.kept } else { &self.inner.passing }
     }
 
-    /// Are the topic's entries kept? Those of presence never are.
+    /// Are the topic's entries kept? Those of who is there never are.
     pub(crate) fn is_kept(&self, topic: &Topic) -> Result<bool, UnknownFeature> {
         is_kept(&self.inner.features.load(), topic)
     }
@@ -423,7 +463,7 @@ impl Hub {
 fn is_kept(features: &Features, topic: &Topic) -> Result<bool, UnknownFeature> {
     let unknown = || UnknownFeature(topic.feature().to_owned());
     let is_kept = features.of(topic).map(Feature::is_kept).ok_or_else(unknown)?;
-    Ok(is_kept && topic.about(PRESENCE).is_none())
+    Ok(is_kept && !topic.is_passing())
 }
 
 impl From<PublishError> for WireError {
@@ -432,6 +472,7 @@ impl From<PublishError> for WireError {
             PublishError::UnknownFeature(_) => Code::UnknownFeature,
             PublishError::TooLarge { .. } => Code::TooLarge,
             PublishError::Mixed => Code::BatchMixed,
+            PublishError::Document(_) => Code::BadRequest,
             PublishError::Append(error) => match error {
                 AppendError::Conflict { .. } => Code::KeyConflict,
                 AppendError::Busy => Code::Busy,

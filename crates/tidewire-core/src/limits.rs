@@ -54,6 +54,15 @@ pub struct Limits {
     pub presence_members_max: usize,
     /// Most members over all topics; each costs some 750 bytes and its state.
     pub presence_total_max: usize,
+    /// Largest document, as one update: who opens it gets all of it, and it is held in memory, where it
+    /// takes some times as much, while anybody has it open.
+    pub document_bytes_max: usize,
+    /// Most documents that are open at a time.
+    pub documents_open_max: usize,
+    /// Largest state of a client in a document (its name, its cursor): everybody there gets it.
+    pub awareness_bytes_max: usize,
+    /// Most clients with a state in one document: who opens it gets all of them.
+    pub awareness_states_max: usize,
     /// Most connections at a time, over all doors. Beyond it a new one is answered and closed.
     pub connections_max: usize,
     /// Most connections at a time from one address.
@@ -129,6 +138,10 @@ impl Default for Limits {
             presence_topics_max: 64,
             presence_members_max: 1_000,
             presence_total_max: 100_000,
+            document_bytes_max: 2 * MIB,
+            documents_open_max: 1_000,
+            awareness_bytes_max: 4 * KIB,
+            awareness_states_max: 1_000,
             connections_max: 15_000,
             connections_per_address_max: 15_000,
             head_bytes_max: 16 * KIB,

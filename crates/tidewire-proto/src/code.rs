@@ -90,6 +90,7 @@ codes! {
     BadUtf8 "bad_utf8" 400 1007 GiveUp "The text is not UTF-8.";
     UnknownCommand "unknown_command" 400 4400 GiveUp "The socket knows no such command.";
     UnknownFeature "unknown_feature" 404 4404 GiveUp "The config declares no such feature.";
+    NoDocument "no_document" 404 4404 GiveUp "The feature keeps no documents.";
     NotFound "not_found" 404 4404 GiveUp "There is nothing at this path.";
     MethodNotAllowed "method_not_allowed" 405 4405 GiveUp "The path exists, but not for this method.";
     UpgradeRequired "upgrade_required" 426 4426 GiveUp "This path speaks WebSocket only.";

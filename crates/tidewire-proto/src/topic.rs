@@ -12,6 +12,8 @@ use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 pub const TOPIC_BYTES_MAX: usize = 255;
 /// The last segment of the topic on which a topic's members come and go.
 pub const PRESENCE: &str = "~presence";
+/// The last segment of the topic on which the clients of a document say where they are in it.
+pub const AWARENESS: &str = "~awareness";
 /// The last segment of the topic that holds another's bases: what stands for its past.
 pub const BASE: &str = "~base";
 /// Most segments in a topic.
@@ -95,13 +97,18 @@ impl Topic {
     }
 
     /// Is this one of the server's own, where nobody else publishes? Those whose feature begins with
-    /// `~`, and those that end in [`PRESENCE`] or [`BASE`].
+    /// `~`, and those that end in [`PRESENCE`], [`AWARENESS`] or [`BASE`].
     #[must_use]
     pub fn is_reserved(&self) -> bool {
+        let is_about = |reserved| self.about(reserved).is_some();
         self.0.contains('~')
-            && (self.0.starts_with('~')
-                || self.about(PRESENCE).is_some()
-                || self.about(BASE).is_some())
+            && (self.0.starts_with('~') || [PRESENCE, AWARENESS, BASE].into_iter().any(is_about))
+    }
+
+    /// Are the topic's entries passed on and never kept, whatever its feature keeps?
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        self.0.contains('~') && (self.about(PRESENCE).is_some() || self.about(AWARENESS).is_some())
     }
 
     /// The topic of this one's bases; nothing if its name would be too long.
@@ -114,6 +121,13 @@ impl Topic {
     #[must_use]
     pub fn presence(&self) -> Option<Self> {
         Self::parse(&format!("{self}/{PRESENCE}")).ok()
+    }
+
+    /// The topic on which the clients of this document say where they are in it; nothing if its name
+    /// would be too long.
+    #[must_use]
+    pub fn awareness(&self) -> Option<Self> {
+        Self::parse(&format!("{self}/{AWARENESS}")).ok()
     }
 
     /// The topic that this one is about, if it ends in that reserved segment.

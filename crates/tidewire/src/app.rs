@@ -38,6 +38,8 @@ pub(crate) struct App(Arc<Shared>);
 pub(crate) struct Shared {
     parts: Parts,
     pub(crate) tickets: Tickets,
+    #[cfg(feature = "documents")]
+    pub(crate) documents: tidewire_docs::Documents,
     pub(crate) metrics: Metrics,
     pub(crate) paths: Paths,
     pub(crate) lingering: Lingering,
@@ -100,6 +102,8 @@ impl App {
         let plan = Plan::first(&parts.hub.features(), parts.hub.limits());
         Self(Arc::new(Shared {
             tickets: Tickets::new(Arc::clone(&parts.random)),
+            #[cfg(feature = "documents")]
+            documents: tidewire_docs::Documents::new(parts.hub.clone()),
             parts,
             metrics: Metrics::default(),
             paths: Paths::default(),

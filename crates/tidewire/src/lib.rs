@@ -61,6 +61,8 @@ mod canary;
 pub mod config;
 mod connected;
 mod cors;
+#[cfg(feature = "documents")]
+mod docs;
 mod events;
 #[cfg(test)]
 mod guard;
@@ -107,7 +109,7 @@ pub use {tidewire_core, tidewire_proto};
 
 /// The Rust of the guide and of the README compiles.
 #[cfg(doctest)]
-mod docs {
+mod pages {
     #[doc = include_str!("../../../README.md")]
     struct Readme;
 

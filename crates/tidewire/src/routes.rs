@@ -10,6 +10,8 @@ use axum::{
 use http::{Method, StatusCode};
 use tidewire_proto::Code;
 
+#[cfg(feature = "documents")]
+use crate::docs;
 use crate::{
     access,
     answer::{Refused, json_response},
@@ -34,6 +36,10 @@ pub(crate) fn doors(app: App) -> Router {
         .route("/canary", get(canary::canary))
         .route("/path", post(path::verdict))
         .route("/path/{connection}", get(path::path));
+    #[cfg(feature = "documents")]
+    {
+        doors = doors.route("/docs/{*topic}", get(docs::docs));
+    }
     if app.dev {
         doors = doors.route("/echo", get(socket::echo));
     }

@@ -21,8 +21,8 @@ use crate::{
 };
 
 mod echo;
-mod handshake;
-mod line;
+pub(crate) mod handshake;
+pub(crate) mod line;
 pub(crate) mod talk;
 mod task;
 

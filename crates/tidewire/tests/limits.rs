@@ -6,6 +6,8 @@
 //! | `connections_max` `connections_per_address_max` `head_bytes_max` `header_fields_max` `head_timeout` `body_timeout` `handshake_timeout` | `connections.rs` |
 //! | `producer_timeout` | `streams.rs` |
 //! | `presence_lease` `presence_grace` `presence_state_bytes_max` `presence_topics_max` `presence_members_max` `presence_total_max` | `presence.rs`, and `tidewire-core` |
+//! | `document_bytes_max` | `documents.rs`, and `tidewire-docs` |
+//! | `documents_open_max` `awareness_bytes_max` `awareness_states_max` | `tidewire-docs`, `tests/rooms.rs` |
 //! | `slow_reader_timeout` | `slow_reader.rs` |
 //! | `drain_timeout` | `drain.rs` |
 //! | `idempotency_window` | `clocks.rs`, and the log contract of `tidewire-core` |

@@ -10,6 +10,7 @@ mod canary;
 mod clocks;
 mod connections;
 mod continuity;
+mod documents;
 mod drain;
 mod embedding;
 mod idempotent;

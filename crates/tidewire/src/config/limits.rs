@@ -86,6 +86,8 @@ macro_rules! limit_keys {
 
 limit_keys! {
     bytes message_bytes_max;
+    bytes document_bytes_max;
+    bytes awareness_bytes_max;
     bytes batch_bytes_max;
     bytes page_bytes_max;
     bytes step_bytes_max;
@@ -96,6 +98,8 @@ limit_keys! {
     bytes token_bytes_max;
     bytes webhook_bytes_max;
     bytes presence_state_bytes_max;
+    count documents_open_max;
+    count awareness_states_max;
     count batch_messages_max;
     count topics_per_stream_max;
     count subscriptions_per_socket_max;
@@ -170,6 +174,12 @@ impl WrittenLimits {
         let l = &self.limits;
         let pairs = [
             ("message_bytes_max", l.message_bytes_max, "batch_bytes_max", l.batch_bytes_max),
+            (
+                "document_bytes_max",
+                l.document_bytes_max,
+                "append_bytes_pending_max",
+                l.append_bytes_pending_max,
+            ),
             (
                 "batch_bytes_max",
                 l.batch_bytes_max,

@@ -10,13 +10,13 @@ use crate::handover::{self, Io, Taken};
 
 /// A handshake that may be accepted.
 #[derive(Debug)]
-pub(super) struct Handshake {
+pub(crate) struct Handshake {
     accept: String,
     speaks_tidewire: bool,
 }
 
 /// Checks a request, header by header.
-pub(super) fn check(request: &Request) -> Result<Handshake, WireError> {
+pub(crate) fn check(request: &Request) -> Result<Handshake, WireError> {
     let headers = request.headers();
     let is_upgrade = request.method() == Method::GET
         && request.version() == Version::HTTP_11
@@ -43,14 +43,14 @@ pub(super) fn check(request: &Request) -> Result<Handshake, WireError> {
 }
 
 /// The `ticket` of the URL, if it has one.
-pub(super) fn ticket(request: &Request) -> Option<String> {
+pub(crate) fn ticket(request: &Request) -> Option<String> {
     let query = request.uri().query()?;
     let mut pairs = form_urlencoded::parse(query.as_bytes());
     pairs.find(|(name, _)| name == "ticket").map(|(_, ticket)| ticket.into_owned())
 }
 
 /// A connection whose handshake is answered.
-pub(super) enum Connected {
+pub(crate) enum Connected {
     /// Taken from our own server; the answer is still to be written.
     Taken(Taken),
     /// Upgraded by somebody else's, who answered.
@@ -59,7 +59,7 @@ pub(super) enum Connected {
 
 impl Handshake {
     /// Answers `101`, and hands the connection on once hyper has let go of it.
-    pub(super) fn accept(
+    pub(crate) fn accept(
         self,
         mut request: Request,
         then: impl FnOnce(Connected) + Send + 'static,

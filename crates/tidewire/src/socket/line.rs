@@ -15,7 +15,7 @@ use tokio::{io::AsyncWriteExt, time::timeout};
 /// Most bytes handed to the socket at once.
 const WRITE_BYTES: usize = 64 * 1024;
 /// A connection in whole messages.
-pub(super) struct Line {
+pub(crate) struct Line {
     io: Box<dyn Io>,
     decoder: Decoder,
     input: BytesMut,
@@ -25,7 +25,7 @@ pub(super) struct Line {
 
 /// Why a connection cannot go on.
 #[derive(Debug)]
-pub(super) enum Lost {
+pub(crate) enum Lost {
     /// It ended, or nothing could be written for too long.
     Gone,
     /// The peer broke the protocol.
@@ -39,10 +39,20 @@ pub(super) enum Lost {
 
 impl Line {
     /// `input` is what the peer sent already.
-    pub(super) fn new(io: Box<dyn Io>, input: BytesMut, limits: &Limits) -> Self {
+    pub(crate) fn new(io: Box<dyn Io>, input: BytesMut, limits: &Limits) -> Self {
+        Self::with(io, input, decoder(limits), limits)
+    }
+
+    /// The same, with messages of another size.
+    pub(crate) fn with(
+        io: Box<dyn Io>,
+        input: BytesMut,
+        decoder: Decoder,
+        limits: &Limits,
+    ) -> Self {
         Self {
             io,
-            decoder: decoder(limits),
+            decoder,
             input,
             slow_reader_timeout: limits.slow_reader_timeout,
             close_timeout: limits.close_timeout,
@@ -51,7 +61,7 @@ impl Line {
 
     /// Waits for bytes or for the rest of a message. `None`: bytes came, but no message is whole.
     /// Cancel-safe.
-    pub(super) async fn hear(&mut self) -> Result<Option<Event>, Lost> {
+    pub(crate) async fn hear(&mut self) -> Result<Option<Event>, Lost> {
         if let Some(event) = self.decode()? {
             return Ok(Some(event));
         }
@@ -77,31 +87,31 @@ impl Line {
         Ok(event)
     }
 
-    pub(super) async fn send_text(&mut self, text: &str) -> Result<(), Lost> {
+    pub(crate) async fn send_text(&mut self, text: &str) -> Result<(), Lost> {
         let mut out = BytesMut::with_capacity(text.len() + 10);
         frame::encode_text(&mut out, text);
         self.write(&out).await
     }
 
-    pub(super) async fn send_binary(&mut self, bytes: &[u8]) -> Result<(), Lost> {
+    pub(crate) async fn send_binary(&mut self, bytes: &[u8]) -> Result<(), Lost> {
         let mut out = BytesMut::with_capacity(bytes.len() + 10);
         frame::encode_binary(&mut out, bytes);
         self.write(&out).await
     }
 
-    pub(super) async fn send_pong(&mut self, payload: &[u8]) -> Result<(), Lost> {
+    pub(crate) async fn send_pong(&mut self, payload: &[u8]) -> Result<(), Lost> {
         let mut out = BytesMut::new();
         frame::encode_pong(&mut out, payload);
         self.write(&out).await
     }
 
     /// Writes whole frames.
-    pub(super) async fn send(&mut self, frames: Bytes) -> Result<(), Lost> {
+    pub(crate) async fn send(&mut self, frames: Bytes) -> Result<(), Lost> {
         self.write(&frames).await
     }
 
     /// Writes entries, several at a time.
-    pub(super) async fn send_entries(&mut self, entries: &[Arc<Framed>]) -> Result<(), Lost> {
+    pub(crate) async fn send_entries(&mut self, entries: &[Arc<Framed>]) -> Result<(), Lost> {
         if let [framed] = entries {
             return self.write(framed.ws()).await;
         }
@@ -136,7 +146,7 @@ impl Line {
     }
 
     /// Closes (RFC 6455 §7.1.2) with this code.
-    pub(super) async fn close(&mut self, code: u16, reason: &str) {
+    pub(crate) async fn close(&mut self, code: u16, reason: &str) {
         let mut out = BytesMut::new();
         frame::encode_close(&mut out, code, reason);
         if self.write(&out).await.is_ok() {
@@ -145,7 +155,7 @@ impl Line {
     }
 
     /// Our close frame is out: waits for the peer's half, for a while.
-    pub(super) async fn end(&mut self) {
+    pub(crate) async fn end(&mut self) {
         let limit = self.close_timeout;
         // Whoever broke the protocol is not understood any more: our half ends at once, so that the
         // peer sees it. Its bytes are read on, or its system would throw our close frame away.
@@ -169,7 +179,7 @@ impl Line {
     }
 
     /// Answers the peer's close with its own code (RFC 6455 §5.5.1) and ends the connection.
-    pub(super) async fn answer_close(&mut self, close: Option<CloseFrame>) {
+    pub(crate) async fn answer_close(&mut self, close: Option<CloseFrame>) {
         let _ = self.write(&close_answer(close)).await;
         let _ = timeout(self.close_timeout, self.io.shutdown()).await;
     }

@@ -1,6 +1,9 @@
 //! A log that a test can hold: appends wait until they are let go, and reads are noted.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 
 use futures_util::stream::BoxStream;
 use tidewire::{
@@ -17,6 +20,8 @@ use tokio::sync::watch;
 pub(crate) struct HeldLog {
     inner: MemoryLog,
     held: watch::Sender<bool>,
+    /// Appends are refused, as by a disk that is full.
+    pub(crate) is_full: AtomicBool,
     /// Appends that have begun.
     pub(crate) begun: watch::Sender<usize>,
     /// The limits of all reads.
@@ -25,7 +30,12 @@ pub(crate) struct HeldLog {
 
 impl HeldLog {
     pub(crate) fn new() -> (Arc<Self>, Features) {
-        let features = Features::default().with_undeclared(Feature::default());
+        Self::of(Feature::default())
+    }
+
+    /// A log of topics that are all of one kind.
+    pub(crate) fn of(feature: Feature) -> (Arc<Self>, Features) {
+        let features = Features::default().with_undeclared(feature);
         let inner = MemoryLog::new(
             Arc::new(features.clone()),
             &Limits::default(),
@@ -34,7 +44,10 @@ impl HeldLog {
             &SeededRandom::new(7),
         );
         let (held, begun) = (watch::Sender::new(false), watch::Sender::new(0));
-        (Arc::new(Self { inner, held, begun, reads: Mutex::default() }), features)
+        (
+            Arc::new(Self { inner, held, is_full: false.into(), begun, reads: Mutex::default() }),
+            features,
+        )
     }
 
     /// From now on appends wait, or go on.
@@ -55,6 +68,9 @@ impl Log for HeldLog {
     async fn append(&self, batch: Vec<Message>) -> Result<Vec<Receipt>, AppendError> {
         self.begun.send_modify(|begun| *begun += 1);
         let _ = self.held.subscribe().wait_for(|held| !held).await;
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(AppendError::Full);
+        }
         self.inner.append(batch).await
     }
 
