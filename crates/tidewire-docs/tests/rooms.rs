@@ -42,7 +42,8 @@ fn hub(limits: Limits) -> Hub {
             &SeededRandom::new(seed),
         ))
     };
-    Hub::new(log(1), log(2), features.clone(), limits.clone())
+    let (kept, passing) = (log(1), log(2));
+    Hub::new(kept, passing, features.clone(), limits)
 }
 
 /// Everybody reads, nobody writes.

@@ -252,8 +252,8 @@ async fn a_ticket_opens_a_document_once_and_rights_hold() {
         signed(SECRET, subject, LATER_MS, grant(subscribe, publish))
     };
     let writer = ticket(&server, &token("ann", &["docs/**"], &["docs/**"])).await;
-    let connect = Provider::connect_from(&server, &at(&writer), 1, Some(ORIGIN));
-    let mut ann = connect.await.unwrap();
+    let path = at(&writer);
+    let mut ann = Provider::connect_from(&server, &path, 1, Some(ORIGIN)).await.unwrap();
     ann.sync().await;
     ann.insert("hello").await;
     let mut again = Provider::connect(&server, &at(&writer), 1).await.unwrap();
@@ -271,7 +271,7 @@ async fn a_ticket_opens_a_document_once_and_rights_hold() {
     }
     assert!(ben.denied[0].contains("not edit"), "{:?}", ben.denied);
     ann.insert("oh ").await;
-    ben.until("no oh hello").await;
+    ben.until("oh no hello").await;
     assert_eq!(ann.text(), "oh hello");
 }
 
