@@ -3,11 +3,7 @@
 import type { Contract, Entry, Env, EventsOf, Live, Meta, Off, Options, Refusal, Seam, SendOptions, Status, Topic, TopicOf, TopicOptions, VolatileOptions } from './api.js'
 import { Engine } from './engine.js'
 
-/** Code that could not be had is asked for again after so long, in ms. */
-const AGAIN = 1000
-
 const views = (): Promise<typeof import('./views.js')> => import('./views.js')
-const here = (): Promise<typeof import('./here.js')> => import('./here.js')
 
 /** What a listener may be; `on` says which one hears what. */
 type Listener = (data: never, meta: never) => void
@@ -81,7 +77,7 @@ function loop<T>(begin: () => Promise<AsyncIterator<T>>): AsyncIterableIterator<
 /** A thing whose code comes later, and gives it its methods then. What is called before is done then. */
 function later<T extends object>(engine: Engine, thing: T, names: string, code: (thing: T) => Promise<unknown>): never {
   const methods = thing as { [name: string]: (...given: unknown[]) => unknown }
-  const come = (): Promise<unknown> => code(thing).catch(() => new Promise<void>((done) => engine.env.after(AGAIN, done)).then(() => engine.isClosed || come()))
+  const come = (): Promise<unknown> => code(thing).catch(() => new Promise<unknown>((done) => engine.env.after(1000, () => engine.isClosed || done(come()))))
   const there = come()
   for (const name of names.split(' ')) {
     methods[name] = (...given) => {
@@ -139,6 +135,6 @@ function topicOf(engine: Engine, name: string, { after, load }: TopicOptions, gu
     text: (options) => loop(async () => (await views()).textOf(engine, name, options)),
     cancel: async () => (await views()).cancel(engine, name),
     latest: () => later(engine, { values: new Map() }, 'on', async (thing) => (await views()).latest(engine, name, guarded, thing)),
-    presence: (options) => later(engine, { members: [], users: () => [] }, 'on set leave', async (thing) => (await here()).presence(engine, name, options, guarded, thing)),
+    presence: (options) => later(engine, { members: [], users: () => [] }, 'on set leave', async (thing) => (await import('./here.js')).presence(engine, name, options, guarded, thing)),
   }
 }

@@ -16,6 +16,8 @@ import { type Carries, type Keep, type Reader, Sub } from './sub.js'
 const PLAN_AGAIN = 5000
 /** Happenings that `explain()` remembers. */
 const RECENT = 50
+/** Carriers at a time: the rungs, and streams of texts. Browsers open six connections over HTTP/1.1. */
+const MOST = 5
 
 export interface Plan {
   tag?: string
@@ -48,7 +50,7 @@ const STATES: { [S in State]: string } = {
   offline: 'an attempt with the network',
   waiting: 'an attempt by itself',
   connecting: 'an attempt is under way',
-  open: 'nothing to do',
+  open: 'nothing',
   idle: 'nothing',
 }
 
@@ -67,7 +69,8 @@ export class Engine {
   readonly subs = new Map<string, Sub>()
   /** Hears each change of `status`. */
   onStatus: () => void = () => undefined
-  readonly carriers: { sse: Carrier; ws?: Socket; poll?: Carrier }
+  /** By rung; of texts, each topic may have a stream of its own. */
+  readonly carriers: { [name: string]: Carrier | undefined; sse: Carrier; ws?: Socket; poll?: Carrier }
   #loading: Promise<void> | undefined
   #tag: string | undefined
   #halt: Loss | undefined
@@ -98,7 +101,7 @@ export class Engine {
       this.subs.set(topic, (sub = new Sub(topic)))
       this.#tell(sub)
     }
-    sub.join(reader, after ?? (this.keepOf(topic) === 'latest' ? 'start' : this.plan && 'now'))
+    sub.join(reader, after)
     this.assign()
     if (sub.isStale) sub.carrier?.touch()
     return () => {
@@ -107,6 +110,7 @@ export class Engine {
         if (sub.isRead || this.subs.get(topic) !== sub) return
         this.subs.delete(topic)
         sub.carrier?.drop(sub)
+        delete this.carriers[`/${topic}`]
         if (!this.subs.size) this.#rest()
       })
     }
@@ -211,7 +215,7 @@ export class Engine {
   /** Some carrier has another status. */
   changed(): void {
     if (this.#isRead && !this.isClosed) return
-    const carriers = Object.values(this.carriers)
+    const carriers = Object.values(this.carriers) as Carrier[]
     const worst = (Object.keys(STATES) as State[]).map((state) => carriers.find((carrier) => carrier.status.state === state && (carrier.subs.size || state === 'idle'))).find(Boolean)
     const degraded = [...this.subs.values()].find((sub) => sub.carrier && sub.carrier.name !== this.planned(sub.topic))
     const refused = [...this.subs.values()].find((sub) => sub.refusal)?.refusal
@@ -262,7 +266,7 @@ export class Engine {
   }
 
   each(call: (carrier: Carrier) => void): void {
-    Object.values(this.carriers).forEach(call)
+    ;(Object.values(this.carriers) as Carrier[]).forEach(call)
   }
 
   #rest(): void {
@@ -319,9 +323,13 @@ export class Engine {
     let streamed = 0
     for (const sub of this.subs.values()) {
       if (sub.refusal) continue
-      let rung = this.path.pick(this.planned(sub.topic), sub.isKept)
+      let rung: string = this.path.pick(this.planned(sub.topic), sub.isKept)
       // One stream has room for so many topics; the rest is no less live on the socket.
       if (rung === 'sse' && ++streamed > most && !this.path.isShut('ws')) rung = 'ws'
+      // A stream of many topics has one place. A text that is read from there comes joined with what its
+      // reader has: so it is read alone, where a few more connections are to be had.
+      const own = `/${sub.topic}`
+      if (rung === 'sse' && this.keepOf(sub.topic) === 'text' && (this.carriers[own] || Object.keys(this.carriers).length < MOST)) this.carriers[(rung = own)] ??= new Stream(this)
       const carrier = this.#isRead ? this.relay! : this.carriers[rung]
       if (sub.carrier === carrier && carrier) continue
       sub.carrier?.drop(sub)
@@ -333,10 +341,10 @@ export class Engine {
   }
 
   /** Fetches the code of a rung. Where it can not be had, the rung is one that the path blocks. */
-  #fetch(rung: Transport): void {
+  #fetch(rung: string): void {
     const code: Promise<unknown> = rung === 'ws' ? this.talk() : this.upkeep()
     code.then(() => this.assign(), () => {
-      if (rung !== 'poll') this.path.set(rung, 'blocked')
+      if (rung === 'ws') this.path.set(rung, 'blocked')
       this.env.after(1000, () => this.assign())
     })
   }

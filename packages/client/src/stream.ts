@@ -95,8 +95,8 @@ export class Stream extends Carrier {
       seen = undefined
     }, () => (seen = undefined))
     return (kind) => {
-      const what = [engine.env.now() - begun, kind, this.beat] as const
-      if (seen) seen.push([...what])
+      const what: [number, string | undefined, number] = [engine.env.now() - begun, kind, this.beat]
+      if (seen) seen.push(what)
       else this.#observer?.saw(...what)
     }
   }

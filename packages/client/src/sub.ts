@@ -69,8 +69,8 @@ export class Sub {
 
   join(reader: Reader, after?: After): void {
     const isFirst = !this.isRead
-    if (!after) this.#unsaid.add(reader)
-    after ??= 'now'
+    if (!after && !this.#keep) this.#unsaid.add(reader)
+    after ??= this.#keep === 'latest' ? 'start' : 'now'
     if (after === 'now' && !this.isStale) after = cursorOf(this.place) ?? after
     // What nobody keeps has no past: it is heard as soon as it flows.
     if (!this.isKept) after = this.isStale ? 'now' : 'start'

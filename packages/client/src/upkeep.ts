@@ -297,7 +297,7 @@ export class Upkeep {
         this.engine.net.forget()
         this.engine.net.token().then((fresh) => {
           this.engine.carriers.ws?.renew(fresh)
-          this.engine.carriers.sse.again('a new token')
+          this.engine.each((carrier) => carrier.name === 'sse' && carrier.again('a new token'))
           this.#renewAhead()
         }, () => this.#renewAhead())
       })

@@ -137,6 +137,24 @@ test('a text: joined for who comes late, whole for each, across a killed server'
   assert.deepEqual([parts.join(''), await second, (await read()).join('')], ['Once upon a time.', 'Once upon a time.', 'Once upon a time.'])
 })
 
+test('a text that is written by a stream: stopped by a reader, and its writer hears it', { timeout: 30_000 }, async (t) => {
+  const { server, client } = await scene(t)
+  const live = client()
+  let pour!: ReadableStreamDefaultController<Uint8Array>
+  const body = new ReadableStream<Uint8Array>({ start: (controller) => void (pour = controller) })
+  const written = fetch(`${server.url}/v1/streams/answers/7`, { method: 'POST', headers: { 'Content-Type': 'text/plain' }, body, duplex: 'half' } as RequestInit)
+  let text = ''
+  const read = (async () => {
+    for await (const part of live.topic('answers/7').text()) text += part
+  })()
+  pour.enqueue(new TextEncoder().encode('Once upon '))
+  await until('it is heard', () => text === 'Once upon ')
+  assert.equal(await live.topic('answers/7').cancel(), true)
+  await read
+  assert.equal(((await (await written).json()) as { ended: string }).ended, 'cancel')
+  assert.equal(await live.topic('answers/7').cancel(), false, 'it had ended')
+})
+
 test('pointers: volatile messages arrive with their item, over the socket and over HTTP', { timeout: 30_000 }, async (t) => {
   const { client } = await scene(t)
   const [reader, silent] = [client(), client()]

@@ -180,3 +180,33 @@ test('who leaves a view before its code has come is not called', async () => {
   assert.deepEqual(heard, [1])
   live.close()
 })
+
+test('a text that is joined late, beside topics that were quiet or busy before: nothing of it comes twice', async () => {
+  const { clock, sim, live, hear } = world({}, (sim) => {
+    features('sse')(sim)
+    sim.latency = 30
+  })
+  const board = hear('board/a')
+  await clock.run(1000)
+  const reads = ['answers/1', 'answers/2'].map(async (topic) => {
+    let text = ''
+    for (let n = 0; n < 10; n++) sim.publish(topic, `${n} `, 'text', 'text')
+    await clock.run(30)
+    for await (const part of live.topic(topic).text()) text += part
+    return text
+  })
+  for (let n = 10; n < 200; n++) {
+    for (const topic of ['answers/1', 'answers/2']) sim.publish(topic, `${n} `, 'text', 'text')
+    if (n % 10 === 0) sim.publish('board/a', n)
+    if (n === 100) for (const stream of [...sim.streams]) stream.fail()
+    await clock.run(20)
+  }
+  for (const topic of ['answers/1', 'answers/2']) sim.publish(topic, {}, 'end')
+  await clock.run(5000)
+  const whole = upTo(200).map((n) => `${n} `).join('')
+  assert.deepEqual(await Promise.all(reads), [whole, whole])
+  assert.equal(board.data.length, 19)
+  await clock.run(5000)
+  assert.equal(sim.streams.size, 1, 'their streams are closed')
+  live.close()
+})
