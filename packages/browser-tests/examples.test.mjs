@@ -106,7 +106,7 @@ test('Node: subscribe, send, history, a stream, a refusal', async (t) => {
   const has = (pattern) => assert.ok(said.some((line) => pattern.test(line)), `${pattern} in:\n${stdout}`)
   has(/^status {2}open/)
   has(/^heard {3}\{ text: 'hi from Node' \} \S+\.\d+$/)
-  has(/^sent {4}\{ id: '\S+\.1', stored: 'fsync' \}$/)
+  has(/^sent {4}\{ id: '\S+\.\d+', stored: 'fsync' \}$/)
   has(/^history 1 in all$/)
   assert.deepEqual(said.filter((line) => line.startsWith('stream')), [
     "stream  token { text: 'Once ' }", "stream  token { text: 'upon ' }", "stream  token { text: 'a ' }", "stream  token { text: 'time' }", 'stream  end { tokens: 4 }',
